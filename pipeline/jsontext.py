@@ -1,0 +1,95 @@
+"""JSON as this project reads and writes it: every value survives the way there and back, or is refused with a reason.
+
+Stricter than Python's `json`, which reads NaN, turns 1e400 into infinity, keeps the last of two equal keys and stops with
+a RecursionError. Knows nothing of tools or examples.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+MAX_DEPTH = 64  # as deep as pipeline.functiongemma parses a call (FORMAT.md, section 7)
+
+
+class JsonTextError(ValueError):
+    """Why a text or value is not JSON; the message completes "... is not usable: "."""
+
+
+def loads(text: str) -> Any:
+    """The value that `text` spells. Integers of any length and floats keep their type.
+
+    Raises JsonTextError for broken JSON, NaN and infinities, numbers beyond a double, a key given twice, half a
+    surrogate pair, and nesting beyond MAX_DEPTH.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_float, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
+        raise JsonTextError(f"broken JSON at {where} ({error.msg})") from None
+    except RecursionError:
+        raise JsonTextError(f"nested deeper than {MAX_DEPTH} levels") from None
+    except JsonTextError:
+        raise
+    except ValueError:  # CPython reads no integer of more than 4,300 digits: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
+        raise JsonTextError("an integer of more than 4300 digits") from None
+    check(value)
+    return value
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """`value` as JSON text in readable UTF-8; raises JsonTextError for what `check` refuses."""
+    check(value)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def check(value: Any) -> None:
+    """Raises JsonTextError unless `value` is made of JSON's types and comes back equal, types included, from its text."""
+    todo: list[tuple[Any, int]] = [(value, 0)]
+    while todo:
+        item, depth = todo.pop()
+        if depth > MAX_DEPTH:
+            raise JsonTextError(f"nested deeper than {MAX_DEPTH} levels")
+        if isinstance(item, dict):
+            for key in item:
+                if not isinstance(key, str):
+                    raise JsonTextError(f"a key that is not text ({key!r})")
+                _check_text(key)
+            todo.extend((inner, depth + 1) for inner in item.values())
+        elif isinstance(item, list):
+            todo.extend((inner, depth + 1) for inner in item)
+        elif isinstance(item, str):
+            _check_text(item)
+        elif isinstance(item, float):
+            if not math.isfinite(item):
+                raise JsonTextError(f"{item} is not a number that JSON can hold")
+        elif item is not None and not isinstance(item, bool | int):
+            raise JsonTextError(f"a value of type {type(item).__name__}")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise JsonTextError("text with half of a surrogate pair, which no tokenizer can read") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise JsonTextError(f"{name} is not a number that JSON can hold")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise JsonTextError(f"{text[:20]} is larger than a number can be")
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [key for key, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise JsonTextError(f"the key {twice[:40]!r} is given twice")
+    return result
