@@ -1,0 +1,128 @@
+"""A real browser and the real app: Chromium from the system's packages, `python app.py` in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HOW_TO_GET_IT = "Chromium was not found: install it (Debian, Ubuntu: `apt-get install chromium`) or name it in CHROMIUM=/path"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+STARTUP_SECONDS = 90
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+def find_chromium() -> str | None:
+    """The browser's program: the environment's CHROMIUM, else the usual names of the system's package."""
+    names = (os.environ.get("CHROMIUM"), "/usr/bin/chromium", "chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if name and (path := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """Playwright's browser (sync API). Without Chromium the test skips, or fails where STUDIO_TESTS_NEED_BROWSER is set."""
+    executable = find_chromium()
+    if executable is None:
+        if os.environ.get("STUDIO_TESTS_NEED_BROWSER"):
+            pytest.fail(HOW_TO_GET_IT)
+        pytest.skip(HOW_TO_GET_IT)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(browser) -> Iterator:
+    """A page of a visitor nobody has seen before (own cookies, own storage), 1280 x 900."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(20_000)
+    opened = context.new_page()
+    yield opened
+    context.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class App:
+    """`python app.py` on a port and a workspace of its own; `stop` and `start` again to see what survives."""
+
+    def __init__(self, workspace: Path, log: Path):
+        self.workspace, self.log = workspace, log
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> App:
+        """Returns once the first page is answered; fails with the app's log after STARTUP_SECONDS."""
+        environment = {
+            **os.environ, "STUDIO_WORKSPACE": str(self.workspace), "GRADIO_SERVER_PORT": str(self.port),
+            "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
+        }  # fmt: skip
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + STARTUP_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                urllib.request.urlopen(self.url, timeout=5).read()
+                return self
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.2)
+        self.stop()
+        pytest.fail(f"the app did not answer within {STARTUP_SECONDS} s; its log ends with:\n{self.log_text()[-3000:]}")
+
+    def stop(self) -> None:
+        """Ends the server and what it started."""
+        if self.process is None:
+            return
+        for end in (self.process.terminate, self.process.kill):
+            end()
+            try:
+                self.process.wait(10)
+                break
+            except subprocess.TimeoutExpired:
+                continue
+        self.process = None
+
+    def log_text(self) -> str:
+        return self.log.read_text("utf-8", "replace") if self.log.exists() else ""
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory) -> Iterator[App]:
+    """The app, shared by all browser tests of the session: a visitor's projects are their own, so tests do not meet."""
+    folder = tmp_path_factory.mktemp("app")
+    running = App(folder / "workspace", folder / "app.log").start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def app_url(app: App) -> str:
+    return app.url
