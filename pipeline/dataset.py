@@ -1,135 +1,343 @@
-"""Examples and the dataset: what one row is, what is wrong with the rows, how they are split, how they are kept on disk.
+"""The dataset: what is wrong with its rows, how they are split, how they are kept on disk.
 
-Rows are OpenAI/TRL-shaped messages. Knows nothing of the formats they came from (importers.py), of tokens, or of training.
+What a row is stands in examples.py; everybody else imports its types from here. Knows nothing of the formats that rows came
+from (importers.py), of tokens, or of training.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import re
-import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from random import Random
+from statistics import median
 from typing import Any
 
 from pipeline import jsontext
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
+from pipeline.examples import DEFAULT, ROLES, SPLITS, Example, ToolDataset, example, normalised
 from pipeline.files import write_all
-from pipeline.tools import (
-    TRIGGER,
-    Issue,
-    ToolCall,
-    ToolSpec,
-    check_call,
-    control_tokens_in,
-    lint_tools,
-    summary,
-    tools_from_json,
-)
+from pipeline.tools import Issue, ToolSpec, check_call, control_tokens_in, lint_tools, summary, tools_from_json
 
-DEFAULT = TRIGGER  # the developer sentence of an example that brings none
-SPLITS = ("train", "test")
-ROLES = ("developer", "system", "user", "assistant", "tool")
+__all__ = [  # the types of examples.py, and what is done with many of them
+    *("DEFAULT", "Example", "ToolDataset", "example", "normalised"),
+    *("deduplicate", "load", "save", "sha256", "split", "statistics", "validate"),
+]
+
 MAX_ROWS = 100_000
-MAX_BYTES = 50 * 1024 * 1024  # of a dataset's file, imported or saved
+MAX_BYTES = 50 * 1024 * 1024  # of one file, imported or saved
+LONG_REQUEST = (
+    2_000  # characters; the model sees 2,048 tokens of prompt and reply in the stand-in, 32,768 in FunctionGemma
+)
 TOOLS_FILE, EXAMPLES_FILE = "tools.json", "examples.jsonl"
 
 
-@dataclass(frozen=True)
-class Example:
-    """One row: a conversation whose last assistant message is to be learned.
+def validate(dataset: ToolDataset) -> list[Issue]:
+    """Every problem of the examples at once, rows counted from 1; what is wrong with the dataset's tools says lint_tools.
 
-    `messages` hold {"role", "content"}, {"role": "assistant", "tool_calls": [{"type": "function", "function": {"name",
-    "arguments": mapping}}]} and {"role": "tool", "name", "content"}. `tools` None means the dataset's; `split` is "train",
-    "test" or None (not yet split).
+    An error would teach the model something that fails (an unknown tool, a missing argument, a control token); a warning is
+    worth a look (a duplicate, two answers to one request, a test request that is also in train).
     """
-
-    messages: tuple[dict[str, Any], ...]
-    tools: tuple[ToolSpec, ...] | None = None
-    split: str | None = None
-
-    @cached_property
-    def _last(self) -> int:
-        """Index of the final assistant message, or the number of messages where there is none."""
-        indices = [index for index, message in enumerate(self.messages) if message.get("role") == "assistant"]
-        return indices[-1] if indices else len(self.messages)
-
-    @property
-    def prompt(self) -> list[dict[str, Any]]:
-        """The messages before the final assistant message."""
-        return list(self.messages[: self._last])
-
-    @property
-    def completion(self) -> dict[str, Any]:
-        """The final assistant message, {} where there is none."""
-        return self.messages[self._last] if self._last < len(self.messages) else {}
-
-    @property
-    def request(self) -> str:
-        """The last text of the user before the final assistant message, "" where there is none."""
-        texts = [message.get("content") for message in self.prompt if message.get("role") == "user"]
-        return texts[-1] if texts and isinstance(texts[-1], str) else ""
-
-    @property
-    def calls(self) -> list[ToolCall]:
-        """The calls to be learned, in order; [] for a reply in words."""
-        return [ToolCall.from_json(call) for call in self.completion.get("tool_calls") or []]
-
-    @property
-    def reply_text(self) -> str:
-        """The words of the final assistant message."""
-        content = self.completion.get("content")
-        return content if isinstance(content, str) else ""
-
-    @property
-    def kind(self) -> str:
-        """What is to be learned: "single", "parallel" (several calls), "none" (words instead of a call), or "answer"
-        (words after a tool's result)."""
-        if self.calls:
-            return "single" if len(self.calls) == 1 else "parallel"
-        return "answer" if self.prompt and self.prompt[-1].get("role") == "tool" else "none"
-
-    def to_json(self) -> dict[str, Any]:
-        """{"messages", and "tools" and "split" where the row has them}."""
-        row: dict[str, Any] = {"messages": list(self.messages)}
-        if self.tools is not None:
-            row["tools"] = [tool.to_json() for tool in self.tools]
-        return row | ({"split": self.split} if self.split else {})
+    issues: list[Issue] = []
+    if not dataset.examples:
+        issues.append(Issue(None, "examples", "error", "there are no examples", "Import, write or generate some."))
+    if len(dataset.examples) > MAX_ROWS:
+        issues.append(Issue(None, "examples", "error", f"more than {MAX_ROWS} examples", "Leave some out."))
+    linted = {_tools_key(dataset.tools)}
+    for row, item in enumerate(dataset.examples, start=1):
+        issues += [replace(issue, row=row) for issue in _row_issues(item, dataset.tools_of(item))]
+        if item.tools is not None and _tools_key(item.tools) not in linted:
+            linted.add(_tools_key(item.tools))
+            issues += [replace(issue, row=row, field=f"tools.{issue.field}") for issue in lint_tools(item.tools)]
+    issues += _between_rows(dataset)
+    called = {name for item in dataset.examples for name in _call_names(item)}
+    if called:
+        issues += [
+            Issue(None, tool.name, "warning", f"no example calls {tool.name}", "Add some, or take the tool out.")
+            for tool in dataset.tools
+            if tool.name not in called
+        ]
+    untriggered = sum(1 for item in dataset.examples if DEFAULT not in _developer_text(item))
+    if untriggered:
+        message = f"{untriggered} rows lack the developer sentence that FunctionGemma was trained with ({DEFAULT!r})"
+        issues.append(
+            Issue(None, "messages", "warning", message, "Put the sentence at the end of the developer message.")
+        )
+    return issues
 
 
-@dataclass(frozen=True)
-class ToolDataset:
-    """Tools and the examples that use them."""
+def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
+    """What is wrong with one example taken alone; the rows of the issues are None."""
 
-    tools: tuple[ToolSpec, ...]
-    examples: tuple[Example, ...]
+    def error(field: str, message: str, fix: str) -> Issue:
+        return Issue(None, field, "error", message, fix)
 
-    def tools_of(self, example: Example) -> tuple[ToolSpec, ...]:
-        """The tools that are declared in an example's prompt: its own, else the dataset's."""
-        return self.tools if example.tools is None else example.tools
+    for index, message in enumerate(item.messages):
+        role = message.get("role")
+        if role not in ROLES:
+            yield error(
+                f"messages[{index}].role", f"expected one of {', '.join(ROLES)}, found {role!r}", "Correct the role."
+            )
+        if (
+            role == "user" and index and item.messages[index - 1].get("role") == "tool"
+        ):  # FORMAT.md, section 5, number 10
+            yield Issue(None, f"messages[{index}]", "warning", "a user message straight after a tool's result loses its header",
+                        "Put the assistant's answer between them.")  # fmt: skip
+        if found := control_tokens_in("\n".join(_texts(message.get("content")))):
+            yield error(f"messages[{index}].content", f"the text holds the control token {found[0]}", "Take it out.")
+    if not item.completion:
+        yield error("messages", "there is no assistant message to learn", "Add the reply: calls, or a sentence.")
+    elif item.messages[-1] is not item.completion:
+        yield error("messages", "messages follow the last assistant message", "Remove what comes after it.")
+    if not item.request.strip():
+        yield error("request", "the request is empty", "Write what the user says.")
+    elif len(item.request) > LONG_REQUEST:
+        yield Issue(None, "request", "warning", f"the request has {len(item.request)} characters", "Shorten it.")
+    if item.split not in (None, *SPLITS):
+        yield error("split", f"expected train or test, found {item.split!r}", "Correct the split, or leave it out.")
+    try:
+        calls = item.calls
+    except DataError as problem:
+        yield error("tool_calls", str(problem), 'Write {"function": {"name": ..., "arguments": {...}}}.')
+        return
+    if item.completion and not calls and not item.reply_text.strip():
+        yield error("reply", "the reply is empty", 'Give calls, or a sentence such as "I can\'t help with that.".')
+    if calls and not tools:
+        yield error("tools", "the row has calls, and there are no tools", "Add the tools.")
+        return
+    for number, call in enumerate(calls, start=1):
+        prefix = f"call {number}: " if len(calls) > 1 else ""
+        for issue in check_call(call, tools):
+            yield replace(issue, field=issue.field, message=prefix + issue.message)
+        if found := control_tokens_in("\n".join([call.name, *_texts(call.arguments)])):
+            yield error(call.name, f"{prefix}an argument holds the control token {found[0]}", "Take it out.")
 
 
-def example(
-    request: str, calls: Iterable[ToolCall] = (), reply: str = "", developer: str | None = DEFAULT, split: str | None = None
-) -> Example:
-    """A row of one request and its calls, or a reply in words; `developer` None or "" leaves the developer message out."""
-    calls = list(calls)
-    answer: dict[str, Any] = {"role": "assistant"}
-    if reply or not calls:
-        answer["content"] = reply
-    if calls:
-        answer["tool_calls"] = [{"type": "function", "function": call.to_json()} for call in calls]
-    first = [{"role": "developer", "content": developer}] if developer else []
-    return Example((*first, {"role": "user", "content": request}, answer), split=split)
+def _between_rows(dataset: ToolDataset) -> Iterator[Issue]:
+    """Duplicates, contradictions, and requests that stand in both splits."""
+    first_identical: dict[str, int] = {}
+    answers: dict[str, tuple[int, str]] = {}
+    in_train = {
+        normalised(item.request): row
+        for row, item in reversed(list(enumerate(dataset.examples, 1)))
+        if item.split == "train"
+    }
+    for row, item in enumerate(dataset.examples, start=1):
+        earlier = first_identical.setdefault(_identity(item), row)
+        if earlier != row:
+            yield Issue(row, "messages", "warning", f"the same as row {earlier}", "Remove one of them.")
+        else:
+            asked, answer = _asked(item), _canonical(item.completion)
+            known_row, known_answer = answers.setdefault(asked, (row, answer))
+            if known_answer != answer:
+                yield Issue(
+                    row,
+                    "tool_calls",
+                    "warning",
+                    f"the request of row {known_row} with another reply",
+                    "Keep the right one.",
+                )
+        if item.split == "test" and (leak := in_train.get(normalised(item.request))):
+            yield Issue(
+                row,
+                "split",
+                "warning",
+                f"the same request is in train (row {leak})",
+                "Split again, or remove one of them.",
+            )
 
 
-def normalised(request: str) -> str:
-    """A request without the differences that make no other request: case, accents' encoding, spaces, punctuation."""
-    folded = unicodedata.normalize("NFKC", request).casefold()
-    words = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in folded)
-    return " ".join(words.split()) or folded.strip()
+def statistics(dataset: ToolDataset) -> dict[str, Any]:
+    """Counts: rows, tools, by_tool (rows that call it), by_kind (see Example.kind), by_split ("none": not split),
+    distinct_requests, duplicates, request_characters (min, median, max)."""
+    by_tool = dict.fromkeys((tool.name for tool in dataset.tools), 0)
+    for item in dataset.examples:
+        for name in dict.fromkeys(_call_names(item)):
+            by_tool[name] = by_tool.get(name, 0) + 1
+    kinds = Counter(item.kind for item in dataset.examples)
+    splits = Counter(item.split or "none" for item in dataset.examples)
+    lengths = [len(item.request) for item in dataset.examples] or [0]
+    return {
+        "rows": len(dataset.examples),
+        "tools": len(dataset.tools),
+        "by_tool": by_tool,
+        "by_kind": {kind: kinds[kind] for kind in ("single", "parallel", "none", "answer")},
+        "by_split": {name: splits[name] for name in (*SPLITS, "none")},
+        "distinct_requests": len({normalised(item.request) for item in dataset.examples}),
+        "duplicates": len(deduplicate(dataset)[1]),
+        "request_characters": {"min": min(lengths), "median": median(lengths), "max": max(lengths)},
+    }
+
+
+def deduplicate(dataset: ToolDataset) -> tuple[ToolDataset, list[int]]:
+    """The dataset without rows that repeat an earlier one, messages and tools alike; and the removed rows, counted from 1."""
+    seen: set[str] = set()
+    kept, removed = [], []
+    for row, item in enumerate(dataset.examples, start=1):
+        key = _identity(item)
+        if key in seen:
+            removed.append(row)
+        else:
+            seen.add(key)
+            kept.append(item)
+    return replace(dataset, examples=tuple(kept)), removed
+
+
+def split(dataset: ToolDataset, test_fraction: float = 0.1, seed: int = 0) -> ToolDataset:
+    """Every row with a split, "train" or "test"; rows that have one keep it.
+
+    Requests that are the same when normalised go together (with a row that already has a split, to its side). Each kind of
+    reply to each tool gives its share, as near as whole groups allow, and both sides get something where there are two groups.
+    The same rows and seed give the same split in every process and Python version: the order is that of SHA-256.
+    """
+    if not 0 < test_fraction < 1:
+        raise ConfigError(
+            f"test_fraction must lie between 0 and 1, found {test_fraction}; 0.1 holds back every tenth row"
+        )
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    for index, item in enumerate(dataset.examples):
+        rows_of[normalised(item.request)].append(index)
+    side: dict[str, str] = {}
+    strata: dict[tuple, list[str]] = defaultdict(list)
+    for request, rows in rows_of.items():
+        given = [dataset.examples[index].split for index in rows]
+        if any(given):
+            side[request] = "train" if "train" in given else "test"
+        else:
+            first = dataset.examples[rows[0]]
+            strata[(first.kind, *sorted(set(_call_names(first))))].append(request)
+    place = {}  # a free group's place in its stratum, 0 to 1: the lowest of all strata together are held back
+    for requests in strata.values():
+        requests.sort(key=lambda request: _shuffle_key(request, seed))
+        total, before = sum(len(rows_of[request]) for request in requests), 0
+        for request in requests:
+            place[request] = (before + len(rows_of[request]) / 2) / total
+            before += len(rows_of[request])
+    order = sorted(place, key=lambda request: (place[request], _shuffle_key(request, seed)))
+    taken = sum(1 for item in dataset.examples if item.split == "test")
+    wanted = test_fraction * len(dataset.examples)
+    for request in order:
+        side[request] = "test" if taken + len(rows_of[request]) / 2 <= wanted else "train"
+        taken += len(rows_of[request]) if side[request] == "test" else 0
+    if order and len(rows_of) > 1 and len(set(side.values())) == 1:  # a side is empty: it gets the smallest free group
+        smallest = min(order, key=lambda request: len(rows_of[request]))
+        side[smallest] = "train" if side[smallest] == "test" else "test"
+    return replace(
+        dataset,
+        examples=tuple(
+            item if item.split else replace(item, split=side[normalised(item.request)]) for item in dataset.examples
+        ),
+    )
+
+
+def save(dataset: ToolDataset, folder: str | os.PathLike) -> Path:
+    """Writes tools.json and examples.jsonl (one row a line) into `folder`, each whole. Every JSON value keeps its type.
+
+    Raises DataError, and writes nothing, for values that JSON cannot hold (NaN, half a surrogate pair).
+    """
+    return write_all(folder, _texts_of(dataset))
+
+
+def load(folder: str | os.PathLike) -> ToolDataset:
+    """The dataset that `save` wrote. Raises DataError with every line that cannot be read."""
+    tools_text, examples_text = (_read(Path(folder) / name) for name in (TOOLS_FILE, EXAMPLES_FILE))
+    tools = tuple(tools_from_json(tools_text))
+    examples: list[Example] = []
+    issues: list[Issue] = []
+    for row, line in enumerate(examples_text.split("\n"), start=1):  # not splitlines: text may hold U+2028
+        if not line.strip():
+            continue
+        try:
+            examples.append(Example.from_json(jsontext.loads(line)))
+        except (jsontext.JsonTextError, DataError) as problem:
+            issues.append(Issue(row, "", "error", str(problem), "Mend or remove the line."))
+    if len(examples) > MAX_ROWS:
+        issues.append(Issue(None, "examples", "error", f"more than {MAX_ROWS} rows", "Leave some out."))
+    if issues:
+        raise DataError(summary(f"{Path(folder) / EXAMPLES_FILE} cannot be read", issues), issues)
+    return ToolDataset(tools, tuple(examples))
+
+
+def sha256(dataset: ToolDataset) -> str:
+    """Of what `save` writes: the same tools, rows, order and splits have the same digest."""
+    digest = hashlib.sha256()
+    for name, text in _texts_of(dataset).items():
+        digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+def _texts_of(dataset: ToolDataset) -> dict[str, str]:
+    try:
+        rows = "".join(f"{jsontext.dumps(item.to_json())}\n" for item in dataset.examples)
+        tools = "[\n" + ",\n".join(jsontext.dumps(tool.to_json()) for tool in dataset.tools) + "\n]\n"
+    except jsontext.JsonTextError as problem:
+        raise DataError(f"The dataset cannot be saved: it holds {problem}; correct or remove the row") from None
+    return {EXAMPLES_FILE: rows, TOOLS_FILE: tools}
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path} has more than the {MAX_BYTES >> 20} MB that a dataset may have")
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} does not exist; a dataset is a folder with {TOOLS_FILE} and {EXAMPLES_FILE}, as `import` makes it"
+        ) from None
+    except (OSError, UnicodeDecodeError) as problem:
+        raise DataError(f"{path} cannot be read as UTF-8 text ({problem})") from None
+
+
+def _call_names(item: Example) -> list[str]:
+    try:
+        return [call.name for call in item.calls]
+    except DataError:
+        return []
+
+
+def _developer_text(item: Example) -> str:
+    first = item.messages[0] if item.messages else {}
+    return "\n".join(_texts(first.get("content"))) if first.get("role") in ("developer", "system") else ""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All text in a JSON value, keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, sort_keys=True, default=repr)
+
+
+def _identity(item: Example) -> str:
+    return _canonical([list(item.messages), _own_tools(item)])
+
+
+def _asked(item: Example) -> str:
+    """What the model is asked, spacing and closing punctuation aside; letters keep their case, since calls copy them."""
+    prompt = [{**message, "content": " ".join(content.split()).rstrip(".!? ")} if isinstance(content := message.get("content"), str) else message
+              for message in item.prompt]  # fmt: skip
+    return _canonical([prompt, _own_tools(item)])
+
+
+def _own_tools(item: Example) -> str:
+    return "" if item.tools is None else _tools_key(item.tools)
+
+
+def _tools_key(tools: tuple[ToolSpec, ...]) -> str:
+    return _canonical([tool.to_json() for tool in tools])
+
+
+def _shuffle_key(request: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}\0{request}".encode("utf-8", "surrogatepass")).digest()

@@ -11,6 +11,9 @@ import math
 from typing import Any
 
 MAX_DEPTH = 64  # as deep as pipeline.functiongemma parses a call (FORMAT.md, section 7)
+# CPython neither reads nor writes longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
+_TOO_LONG = "an integer of more than 4300 digits"
+_MAX_BITS = 14_283
 
 
 class JsonTextError(ValueError):
@@ -32,8 +35,8 @@ def loads(text: str) -> Any:
         raise JsonTextError(f"nested deeper than {MAX_DEPTH} levels") from None
     except JsonTextError:
         raise
-    except ValueError:  # CPython reads no integer of more than 4,300 digits: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
-        raise JsonTextError("an integer of more than 4300 digits") from None
+    except ValueError:
+        raise JsonTextError(_TOO_LONG) from None
     check(value)
     return value
 
@@ -64,7 +67,10 @@ def check(value: Any) -> None:
         elif isinstance(item, float):
             if not math.isfinite(item):
                 raise JsonTextError(f"{item} is not a number that JSON can hold")
-        elif item is not None and not isinstance(item, bool | int):
+        elif isinstance(item, int):
+            if item.bit_length() > _MAX_BITS:
+                raise JsonTextError(_TOO_LONG)
+        elif item is not None:
             raise JsonTextError(f"a value of type {type(item).__name__}")
 
 
@@ -89,7 +95,7 @@ def _float(text: str) -> float:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise JsonTextError(f"the key {twice[:40]!r} is given twice")
     return result

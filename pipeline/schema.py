@@ -1,7 +1,7 @@
 """JSON Schema as tools use it: bring a schema to one spelling, check a value against it, compare two values under it.
 
-Covers what function declarations hold: type, properties, required, items, enum, const, anyOf, bounds, additionalProperties. Knows nothing of
-tools, calls or FunctionGemma; what the model's template makes of a schema stands in tools.lint_tools.
+Covers what function declarations hold: type, properties, required, items, enum, const, anyOf, bounds, additionalProperties.
+Knows nothing of tools or calls; what FunctionGemma's template makes of a schema stands in declarations.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,15 @@ _PLURAL_NAMES = ("properties", "$defs", "definitions", "patternProperties")  # n
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")  # schemas in a list
 _SINGLE = ("items", "additionalProperties", "not", "contains", "propertyNames")  # one schema
 _NULL_IS_A_VALUE = ("default", "const", "example")
-_ARTICLES = {"integer": "a whole number", "object": "an object", "array": "a list", "boolean": "true or false",
-             "string": "text", "number": "a number", "null": "null"}  # fmt: skip
+_ARTICLES = {
+    "integer": "a whole number",
+    "object": "an object",
+    "array": "a list",
+    "boolean": "true or false",
+    "string": "text",
+    "number": "a number",
+    "null": "null",
+}
 
 
 def normalise(schema: Any) -> Any:
@@ -43,6 +50,58 @@ def normalise(schema: Any) -> Any:
 
 def _lower_type(name: Any) -> Any:
     return name.lower() if isinstance(name, str) and name.lower() in TYPES else name
+
+
+def malformed(node: Any, path: str) -> list[tuple[str, str, str]]:
+    """Where a schema has the wrong shape, so that nothing can be checked against it or rendered from it."""
+    if not isinstance(node, dict):
+        return [
+            (
+                path,
+                f"expected a JSON Schema object, found {shown(node)}",
+                'Write for example {"type": "string"}.',
+            )
+        ]
+    found = []
+    kind = node.get("type", "object")
+    if not isinstance(kind, str) and not (isinstance(kind, list) and all(isinstance(item, str) for item in kind)):
+        found.append(
+            (
+                f"{path}.type",
+                f"expected the name of a type, found {shown(kind)}",
+                f"Use one of {', '.join(TYPES)}.",
+            )
+        )
+    if not isinstance(node.get("properties", {}), dict):
+        found.append(
+            (
+                f"{path}.properties",
+                f"expected an object of name and schema, found {shown(node['properties'])}",
+                "Write {name: schema}.",
+            )
+        )
+    required = node.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
+        found.append(
+            (
+                f"{path}.required",
+                f"expected a list of names, found {shown(required)}",
+                "List the required parameters by name.",
+            )
+        )
+    if not isinstance(node.get("enum", []), list):
+        found.append(
+            (
+                f"{path}.enum",
+                f"expected a list of values, found {shown(node['enum'])}",
+                "List the allowed values.",
+            )
+        )
+    for name, inner in properties_of(node).items():
+        found += malformed(inner, f"{path}.properties.{name}")
+    if isinstance(node.get("items"), dict):
+        found += malformed(node["items"], f"{path}.items")
+    return found
 
 
 def types_of(schema: Any) -> tuple[str, ...]:
@@ -116,8 +175,11 @@ def violations(value: Any, schema: Any, path: str = "") -> list[tuple[str, str, 
 
 def _object_violations(value: dict, schema: dict, path: str) -> list[tuple[str, str, str]]:
     properties = properties_of(schema)
-    found = [(_join(path, name), "error", f"{_join(path, name)} is required and missing")
-             for name in required_of(schema) if name not in value]  # fmt: skip
+    found = [
+        (_join(path, name), "error", f"{_join(path, name)} is required and missing")
+        for name in required_of(schema)
+        if name not in value
+    ]
     extra = schema.get("additionalProperties")
     for name, item in value.items():
         if name in properties:
@@ -126,8 +188,13 @@ def _object_violations(value: dict, schema: dict, path: str) -> list[tuple[str, 
             found += violations(item, extra, _join(path, name))
         elif extra is not True and (properties or extra is False):
             known = ", ".join(properties) or "none"
-            found.append((_join(path, name), "error" if extra is False else "warning",
-                          f"{_join(path, name)} is not declared (declared: {known})"))  # fmt: skip
+            found.append(
+                (
+                    _join(path, name),
+                    "error" if extra is False else "warning",
+                    f"{_join(path, name)} is not declared (declared: {known})",
+                )
+            )
     return found
 
 

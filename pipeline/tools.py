@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline import jsontext, schema
+from pipeline.declarations import losses
 from pipeline.errors import DataError
 
 # The sentence that puts the model into function calling; every prompt that FunctionGemma was trained on has it.
@@ -22,12 +23,29 @@ TRIGGER = "You are a model that can do function calling with the following funct
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 # All single tokens of the wire format; spelled in a user's text they become the tokens themselves.
 CONTROL_TOKENS = (
-    "<bos>", "<eos>", "<pad>", "<start_of_turn>", "<end_of_turn>", "<escape>", "<start_function_declaration>",
-    "<end_function_declaration>", "<start_function_call>", "<end_function_call>", "<start_function_response>",
-    "<end_function_response>", "<start_of_image>",
-)  # fmt: skip
+    "<bos>",
+    "<eos>",
+    "<pad>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<escape>",
+    "<start_function_declaration>",
+    "<end_function_declaration>",
+    "<start_function_call>",
+    "<end_function_call>",
+    "<start_function_response>",
+    "<end_function_response>",
+    "<start_of_image>",
+    "<end_of_image>",
+    "<image_soft_token>",
+    "<start_receiver>",
+    "<end_receiver>",
+    "<unk>",
+    "<mask>",
+)
 MAX_TOOLS = 256  # more is a mistake: a declaration costs some 60 tokens, and every one stands in every prompt
 MANY_TOOLS = 20
+LONG_DESCRIPTION = 500
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,13 @@ class Issue:
         return f"{where}: {self.message}" if where else self.message
 
     def to_json(self) -> dict[str, Any]:
-        return {"row": self.row, "field": self.field, "severity": self.severity, "message": self.message, "fix": self.fix}
+        return {
+            "row": self.row,
+            "field": self.field,
+            "severity": self.severity,
+            "message": self.message,
+            "fix": self.fix,
+        }
 
 
 @dataclass(frozen=True)
@@ -128,7 +152,9 @@ def tools_from_json(source: Any) -> list[ToolSpec]:
         try:
             source = jsontext.loads(source if isinstance(source, str) else source.decode("utf-8-sig"))
         except (jsontext.JsonTextError, UnicodeDecodeError) as error:
-            raise DataError(f"The tools are not usable: {error}; expected a JSON list of function descriptions") from None
+            raise DataError(
+                f"The tools are not usable: {error}; expected a JSON list of function descriptions"
+            ) from None
     else:
         source = list(source) if isinstance(source, tuple) else source
     tools: list[ToolSpec] = []
@@ -138,12 +164,25 @@ def tools_from_json(source: Any) -> list[ToolSpec]:
         if spec:
             tools.append(spec)
     if not tools and not issues:
-        raise DataError("No tools found; expected a JSON list with at least one function description (name, description, parameters)")
+        raise DataError(
+            "No tools found; expected a JSON list with at least one function description (name, description, parameters)"
+        )
     if len(tools) > MAX_TOOLS:
-        issues.append(Issue(None, "tools", "error", f"{len(tools)} tools are more than the {MAX_TOOLS} allowed", "Keep the tools that this app needs."))
+        issues.append(
+            Issue(
+                None,
+                "tools",
+                "error",
+                f"{len(tools)} tools are more than the {MAX_TOOLS} allowed",
+                "Keep the tools that this app needs.",
+            )
+        )
     counts = Counter(tool.name for tool in tools)
-    issues += [Issue(None, name, "error", f"the tool {name} is described {count} times", "Keep one description of each tool.")
-               for name, count in counts.items() if count > 1]  # fmt: skip
+    issues += [
+        Issue(None, name, "error", f"the tool {name} is described {count} times", "Keep one description of each tool.")
+        for name, count in counts.items()
+        if count > 1
+    ]
     if issues:
         raise DataError(summary("The tools cannot be used", issues), issues)
     return tools
@@ -173,12 +212,17 @@ def _inner_list(obj: dict) -> list | None:
 
 def _read_tool(obj: Any, number: int, issues: list[Issue]) -> ToolSpec | None:
     """The tool that `obj` describes, or None with its problems added to `issues`."""
+
     def problem(where: str, message: str, fix: str) -> None:
         issues.append(Issue(number, where, "error", message, fix))
 
     function = obj.get("function", obj) if isinstance(obj, dict) else obj
     if not isinstance(function, dict):
-        problem("tool", f"expected an object with a name, found {schema.shown(obj)}", 'Write {"name": ..., "description": ..., "parameters": {...}}.')
+        problem(
+            "tool",
+            f"expected an object with a name, found {schema.shown(obj)}",
+            'Write {"name": ..., "description": ..., "parameters": {...}}.',
+        )
         return None
     before = len(issues)
     name = function.get("name")
@@ -186,11 +230,19 @@ def _read_tool(obj: Any, number: int, issues: list[Issue]) -> ToolSpec | None:
         problem("name", f"a tool needs a name, found {schema.shown(name)}", "Give the function's name.")
     description = function.get("description")
     if description is not None and not isinstance(description, str):
-        problem("description", f"the description must be text, found {schema.shown(description)}", "Describe in a sentence what the function does.")
+        problem(
+            "description",
+            f"the description must be text, found {schema.shown(description)}",
+            "Describe in a sentence what the function does.",
+        )
     keys = ("parameters", "inputSchema", "input_schema", "parametersJsonSchema", "parameters_json_schema")
     parameters = next((function[key] for key in keys if function.get(key) is not None), {})
     if not isinstance(parameters, dict):
-        problem("parameters", f"expected a JSON Schema object, found {schema.shown(parameters)}", 'Write {"type": "object", "properties": {...}}.')
+        problem(
+            "parameters",
+            f"expected a JSON Schema object, found {schema.shown(parameters)}",
+            'Write {"type": "object", "properties": {...}}.',
+        )
         parameters = {}
     try:
         jsontext.check(obj)
@@ -198,33 +250,11 @@ def _read_tool(obj: Any, number: int, issues: list[Issue]) -> ToolSpec | None:
         problem("tool", f"{error}", "Mend the value.")
     else:
         parameters = schema.normalise(parameters)
-        for path, message, fix in _malformed(parameters, "parameters"):
+        for path, message, fix in schema.malformed(parameters, "parameters"):
             problem(path, message, fix)
     if len(issues) > before:
         return None
     return ToolSpec(name.strip(), description or "", parameters)
-
-
-def _malformed(node: Any, path: str) -> list[tuple[str, str, str]]:
-    """Where a schema has the wrong shape, so that nothing can be checked against it or rendered from it."""
-    if not isinstance(node, dict):
-        return [(path, f"expected a JSON Schema object, found {schema.shown(node)}", 'Write for example {"type": "string"}.')]
-    found = []
-    kind = node.get("type", "object")
-    if not isinstance(kind, str) and not (isinstance(kind, list) and all(isinstance(item, str) for item in kind)):
-        found.append((f"{path}.type", f"expected the name of a type, found {schema.shown(kind)}", f"Use one of {', '.join(schema.TYPES)}."))
-    if not isinstance(node.get("properties", {}), dict):
-        found.append((f"{path}.properties", f"expected an object of name and schema, found {schema.shown(node['properties'])}", "Write {name: schema}."))
-    required = node.get("required", [])
-    if not isinstance(required, list) or not all(isinstance(item, str) for item in required):
-        found.append((f"{path}.required", f"expected a list of names, found {schema.shown(required)}", "List the required parameters by name."))
-    if not isinstance(node.get("enum", []), list):
-        found.append((f"{path}.enum", f"expected a list of values, found {schema.shown(node['enum'])}", "List the allowed values."))
-    for name, inner in schema.properties_of(node).items():
-        found += _malformed(inner, f"{path}.properties.{name}")
-    if isinstance(node.get("items"), dict):
-        found += _malformed(node["items"], f"{path}.items")
-    return found
 
 
 def summary(start: str, issues: Sequence[Issue], shown: int = 3) -> str:
@@ -254,12 +284,100 @@ def check_call(call: ToolCall, tools: Sequence[ToolSpec]) -> list[Issue]:
     spec = next((tool for tool in tools if tool.name == call.name), None)
     if spec is None:
         known = ", ".join(tool.name for tool in tools[:10]) or "none"
-        return [Issue(None, call.name, "error", f"there is no tool {call.name} (the tools are {known})", "Rename the call, or add the tool.")]
-    rules = spec.parameters or {"type": "object", "additionalProperties": False}
-    return [Issue(None, f"{call.name}.{path}" if path else call.name, severity, message, "Correct the argument, or the tool's parameters.")
-            for path, severity, message in schema.violations(call.arguments, rules)]  # fmt: skip
+        return [
+            Issue(
+                None,
+                call.name,
+                "error",
+                f"there is no tool {call.name} (the tools are {known})",
+                "Rename the call, or add the tool.",
+            )
+        ]
+    rules = (
+        spec.parameters if schema.properties_of(spec.parameters) else {**spec.parameters, "additionalProperties": False}
+    )
+    return [
+        Issue(
+            None,
+            f"{call.name}.{path}" if path else call.name,
+            severity,
+            message,
+            "Correct the argument, or the tool's parameters.",
+        )
+        for path, severity, message in schema.violations(call.arguments, rules)
+    ]
 
 
 def lint_tools(tools: Sequence[ToolSpec]) -> list[Issue]:
-    """What FunctionGemma's template drops or mangles of `tools`, and what is else unwise: errors break a prompt, warnings cost."""
-    return []
+    """What FunctionGemma's template drops or mangles of `tools`, and what else is unwise.
+
+    Rows count the tools from 1; fields are paths such as "set_light.room". An error breaks the prompt or the call, a warning
+    says what the model will not know.
+    """
+    issues: list[Issue] = []
+    counts = Counter(tool.name for tool in tools)
+    for number, tool in enumerate(tools, start=1):
+
+        def add(where: str, severity: str, message: str, fix: str, row: int = number, name: str = tool.name) -> None:
+            issues.append(Issue(row, f"{name}.{where}" if where else name, severity, message, fix))  # type: ignore[arg-type]
+
+        if not NAME_PATTERN.fullmatch(tool.name):
+            add(
+                "",
+                "error",
+                f"{tool.name!r} is not a name that a call can carry",
+                "Begin with a letter; use letters, digits, _ . and - only.",
+            )
+        if counts[tool.name] > 1:
+            add(
+                "", "error", f"{counts[tool.name]} tools have the name {tool.name}", "Give each tool a name of its own."
+            )
+        if not tool.description.strip():
+            add(
+                "", "warning", "the tool has no description", "Say in a sentence what it does; the model chooses by it."
+            )
+        elif tool.description != tool.description.strip():
+            add("", "warning", "the description begins or ends with blanks, which are rendered as they are", "Trim it.")
+        if len(tool.description) > LONG_DESCRIPTION:
+            add(
+                "",
+                "warning",
+                f"the description has {len(tool.description)} characters, and every prompt carries it",
+                "Say it shorter.",
+            )
+        for where, text in _texts(tool.parameters, "", tool.description):
+            if found := control_tokens_in(text):
+                add(
+                    where,
+                    "error",
+                    f"the text holds the control token {found[0]}, which would take effect in the prompt",
+                    "Take it out.",
+                )
+        for loss in losses(tool.parameters):
+            add(loss.path, loss.severity, loss.message, loss.fix)
+    if len(tools) > MANY_TOOLS:
+        issues.append(
+            Issue(
+                None,
+                "tools",
+                "error" if len(tools) > MAX_TOOLS else "warning",
+                f"{len(tools)} tools: each stands in every prompt, and a small model confuses many",
+                "Leave out what the app can do without.",
+            )
+        )
+    return issues
+
+
+def _texts(node: Any, path: str, description: str | None = None) -> Iterable[tuple[str, str]]:
+    """Every text of a schema that reaches a prompt: names, descriptions, values of enums."""
+    if description is not None:
+        yield path, description
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield path, key
+            yield from _texts(value, f"{path}.{key}".lstrip("."))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _texts(value, path)
+    elif isinstance(node, str):
+        yield path, node
