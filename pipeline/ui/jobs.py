@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import logging
 import secrets
@@ -316,6 +317,14 @@ class Line:
         with (self.folder / "lock").open("a") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
+
+
+@functools.cache
+def line_of(root: Path) -> Line:
+    """The machine's line for the workspace in `root`, moving. One a process."""
+    line = Line(root)
+    line.start()
+    return line
 
 
 def _last_json(path: Path) -> dict[str, Any] | None:

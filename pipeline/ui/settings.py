@@ -1,0 +1,133 @@
+"""The settings of a training as widgets: made from `TrainConfig.options()`, read back into a TrainConfig.
+
+Bounds are checked by the configuration itself, in its own words, so that the page and the command line say the same. Knows no run.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from pipeline import dataset
+from pipeline.config import BASE_DEFAULTS, PRESETS, Option, TrainConfig, planned_steps, preset, resolve
+from pipeline.errors import ConfigError
+from pipeline.runs import Project
+from pipeline.ui import state
+
+EMBEDDED = "embedded"
+FUNCTION_GEMMA = "google/functiongemma-270m-it"
+BASES = [("Embedded demo model", EMBEDDED), ("FunctionGemma 270M (needs access on the Hub)", FUNCTION_GEMMA)]
+"""What may be trained here. A list, not a text field: a client's text never becomes a path or a repository."""
+BASE_HELP = "The model that is trained."
+PRESET_CHOICES = [(text.partition(":")[0], name) for name, (text, _) in PRESETS.items()]
+ANY_CONTEXT = 1_048_576
+"""Steps do not depend on how long a text the base can read; the run itself is resolved with the real number."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the widgets hold: a preset, a base, and a value or None for every option."""
+
+    preset: str
+    base: str
+    values: dict[str, Any]
+
+    @property
+    def embedded(self) -> bool:
+        return self.base == EMBEDDED
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many examples there are, how many are trained on, and how many problems forbid it."""
+
+    examples: int
+    train: int
+    blocking: int
+
+
+def widgets() -> list[Any]:
+    """One widget an option, in the order of `TrainConfig.options()`; empty means what suits the base."""
+    with gr.Row(elem_classes="settings"):
+        return [_widget(option) for option in TrainConfig.options()]
+
+
+def _widget(option: Option) -> Any:
+    words = {"label": option.name, "info": f"{option.help}{_bounds(option)}", "elem_id": f"train-{option.name}", "min_width": 260}
+    default = None if option.optional else option.default
+    if option.kind is bool or option.choices:
+        named = list(option.choices) if option.choices else [("yes", True), ("no", False)]
+        named = [*([("as suits the base", "")] if option.optional else []), *named]
+        return gr.Dropdown(named, value="" if option.optional else default, **words)
+    return gr.Number(default, precision=0 if option.kind is int else None, placeholder=_usual(option), **words)
+
+
+def _bounds(option: Option) -> str:
+    if option.low is None or option.high is None or option.kind is bool:
+        return ""
+    return f" {option.low:,g} to {option.high:,g}." if option.high < 1e6 else f" At least {option.low:,g}."
+
+
+def _usual(option: Option) -> str | None:
+    if not option.optional:
+        return None
+    usual = BASE_DEFAULTS["embedded", "full"].get(option.name)
+    return "as suits the base" if usual is None else f"as suits the base: {usual:g}"
+
+
+def read(values: Sequence[Any]) -> Choices:
+    """What the browser sent, in the order preset, base, options. Raises ConfigError for what is no choice of ours."""
+    chosen, base, *rest = values
+    if base not in {name for _, name in BASES}:
+        raise ConfigError(f"There is no base model {str(base)[:60]!r} here; choose one from the list.")
+    options = TrainConfig.options()
+    named = dict(zip((option.name for option in options), rest, strict=True))
+    return Choices(str(chosen), base, {name: value for name, value in named.items() if value not in ("", None)})
+
+
+def config(choices: Choices) -> TrainConfig:
+    """The configuration that was chosen; epochs that were typed count more than the preset's. Raises ConfigError."""
+    typed = {name: float(value) if TrainConfig.option(name).kind is float else value for name, value in choices.values.items()}
+    made = TrainConfig(**typed)
+    made.check()
+    if choices.preset not in PRESETS or made.num_train_epochs is None:
+        made = preset(choices.preset, choices.embedded, made)
+    return made
+
+
+def steps(made: TrainConfig, choices: Choices, rows: Rows) -> int:
+    """Optimiser steps of the training. Raises ConfigError."""
+    return planned_steps(resolve(made, choices.embedded, ANY_CONTEXT), rows.train)
+
+
+def units(made: TrainConfig, choices: Choices, rows: Rows) -> float:
+    """What its duration is proportional to: examples that pass through the model."""
+    full = resolve(made, choices.embedded, ANY_CONTEXT)
+    return steps(made, choices, rows) * min(rows.train, full.per_device_train_batch_size * full.gradient_accumulation_steps)
+
+
+def timing(made: TrainConfig, choices: Choices) -> str:
+    """The kind of work for `timings`."""
+    return f"train {choices.base} {made.method}"
+
+
+def command(made: TrainConfig, choices: Choices) -> str:
+    """The command line that does the same, on a dataset saved as `data`."""
+    words = ["python", "-m", "pipeline", "train", "data", "--out", "run", "--base", choices.base]
+    if choices.values.get("num_train_epochs") is None and choices.preset != "standard":
+        words += ["--preset", choices.preset]
+        made = replace(made, num_train_epochs=None)
+    return shlex.join([*words, *made.to_flags()])
+
+
+def rows(project: Project | None) -> Rows:
+    """What there is to train on. Raises PipelineError if the dataset's files are damaged."""
+    found = state.known(project)
+    if found is None:
+        return Rows(0, 0, 0)
+    examples = dataset.split(found.dataset).examples
+    return Rows(len(examples), sum(example.split != "test" for example in examples), found.must_fix)

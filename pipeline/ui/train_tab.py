@@ -1,0 +1,247 @@
+"""The train step: one button by default, everything else under Advanced.
+
+It starts and stops runs and follows the open one by its folder; the work itself is a job (`pipeline.ui.jobs`), so a closed page, a
+reload or a restart of the server changes nothing. This file knows nothing about how a model learns.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from pipeline.errors import PipelineError, RunError
+from pipeline.runs import Run
+from pipeline.ui import jobs, settings, train_view
+from pipeline.ui.jobs import Job
+from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
+from pipeline.ui.timings import in_words
+from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
+
+LEAD = "Training shows the base model your examples until it calls your functions by itself."
+NOTHING = "A training needs examples. Open the sample or add examples of your own in the Dataset step, then come back."
+GRACE = 90.0
+"""Seconds a training gets to finish its step and save when it is stopped; a step of the 270M model takes up to 40 on a CPU."""
+COLOURS = {"training": "#2563eb", "validation": "#d97706"}
+QUIET = {"show_progress": "hidden", "queue": False}
+HIDE = gr.update(visible=False)
+
+
+def build(page: Page) -> None:
+    """Place the step inside its gr.Tab and wire it."""
+    run_id = gr.State(None)
+    seen = gr.State("")
+    timer = gr.Timer(1.0, active=False)
+    lead(LEAD)
+    nothing = gr.HTML(elem_id="train-empty")
+    to_dataset = gr.Button("Go to the dataset", visible=False, variant="primary", elem_id="train-to-dataset")
+
+    with gr.Column(visible=False, elem_id="train-run") as run_part:
+        state = gr.HTML(elem_id="train-state")
+        with gr.Row(elem_classes="actions"):
+            forward = gr.Button("See how well it does", variant="primary", visible=False, elem_id="train-next")
+            resume = gr.Button("Continue", variant="primary", visible=False, elem_id="train-continue")
+            stop = gr.Button("Stop", visible=False, elem_id="train-stop")
+            again = gr.Button("Start over", visible=False, elem_id="train-over")
+        numbers = gr.HTML(elem_id="train-facts")
+        plot = gr.LinePlot(
+            x="step", y="loss", color="of", color_map=COLOURS, title="Loss (lower is better)", x_title="step", y_title="loss",
+            color_title=" ", height=260, visible=False, elem_id="train-loss", show_label=False, buttons=[],
+        )  # fmt: skip
+        samples = gr.HTML(elem_id="train-answers")
+        with gr.Accordion("Log", open=False, visible=False, elem_id="train-log-part") as log_part:
+            log = gr.Code(lines=8, max_lines=24, interactive=False, show_label=False, elem_id="train-log", wrap_lines=True)
+
+    with gr.Column(visible=False, elem_id="train-setup") as setup:
+        heading = gr.HTML()
+        preset = gr.Radio(settings.PRESET_CHOICES, value="standard", label="How much training", elem_id="train-preset")
+        sentence = gr.HTML(elem_id="train-plan")
+        start = gr.Button("Train", variant="primary", elem_id="train-start")
+        with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
+            base = gr.Dropdown(settings.BASES, value=settings.EMBEDDED, label="base", info=settings.BASE_HELP, elem_id="train-base")
+            fields = settings.widgets()
+        with gr.Accordion("The same as a command", open=False, elem_id="train-command-part"):
+            command = gr.Code(language="shell", lines=2, interactive=False, show_label=False, elem_id="train-command", wrap_lines=True)
+    earlier = pickable(elem_id="train-runs")
+
+    live = [state, forward, resume, stop, again, numbers, plot, samples, log_part, log, timer, seen]
+    around = [nothing, to_dataset, run_part, setup, heading, sentence, command, start, earlier, run_id]
+    choices = [preset, base, *fields]
+
+    page.on_open("train", show, [*around, *live], [run_id, *choices])
+    timer.tick(follow, [page.key, run_id, seen], live, **QUIET)
+    seen.change(**page.touch())
+    gr.on([choice.change for choice in choices], plan, [page.key, run_id, *choices], [sentence, command, start], **QUIET)
+    start.click(begin, [page.key, *choices], run_id).success(**page.touch())
+    stop.click(halt, [page.key, run_id], live, show_progress="hidden")
+    resume.click(go_on, [page.key, run_id]).success(**page.touch())
+    again.click(start_over, [page.key, run_id], run_id).success(**page.touch())
+    earlier.select(choose, [page.key, run_id], run_id, show_progress="hidden").success(**page.touch())
+    forward.click(**page.go("evaluate"))
+    to_dataset.click(**page.go("dataset"))
+
+
+# -- what the page shows, from disk
+
+
+@door
+def show(key: Any, run_id: Any, *choices: Any) -> list[Any]:
+    """Everything in the tab: the open run or else the newest, the settings, the earlier runs."""
+    project = find_project(key)
+    run = open_run(key, run_id)
+    if project is None or (run is None and not settings.rows(project).examples):
+        words = empty("No training yet", NOTHING)
+        return [words, gr.update(visible=True), HIDE, HIDE, "", "", "", HIDE, "", None, *_live(None)]
+    return [
+        "", HIDE, gr.update(visible=run is not None), gr.update(visible=not any(_job(one) for one in project.runs())),
+        '<h3 class="section">Train again</h3>' if run else "", *plan(key, run.id if run else None, *choices),
+        train_view.run_list(project.runs(), run.id if run else None), run.id if run else None, *_live(run),
+    ]  # fmt: skip
+
+
+@door
+def plan(key: Any, run_id: Any, *choices: Any) -> tuple[str, str, dict[str, Any]]:
+    """What pressing the button would do: the sentence, the command, and whether it can be pressed."""
+    button = {"visible": True, "variant": "secondary" if run_id else "primary"}
+    try:
+        chosen = settings.read(choices)
+        config = settings.config(chosen)
+        rows = settings.rows(find_project(key))
+        if rows.blocking:
+            raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
+        steps = settings.steps(config, chosen, rows)
+    except PipelineError as problem:
+        return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
+    seconds = _line().expected(settings.timing(config, chosen), settings.units(config, chosen, rows))
+    time = f"{in_words(seconds)} on this machine" if seconds else "how long that takes shows after the first steps"
+    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {time}.</p>'
+    return text, settings.command(config, chosen), gr.update(interactive=True, **button)
+
+
+@door
+def follow(key: Any, run_id: Any, seen: Any) -> list[Any]:
+    """What changes while a run goes on."""
+    return _live(open_run(key, run_id), seen)
+
+
+def open_run(key: Any, run_id: Any) -> Run | None:
+    """The run that was chosen, else the project's newest, else None."""
+    project = find_project(key)
+    if project is None:
+        return None
+    try:
+        return project.run(run_id)
+    except RunError:
+        return next(iter(project.runs()), None)
+
+
+def _live(run: Run | None, seen: Any = "") -> list[Any]:
+    """The part that follows a run, in the order of `live` in `build`."""
+    if run is None:
+        return ["", HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), ""]
+    job, status, log = _job(run), run.status, run.log()
+    stopped = job is None and status in ("paused", "failed", "new")
+    rows = train_view.curve(log)
+    mark = f"{run.id} {job.status if job else ''} {status}"
+    last = next(reversed(_line().of_run(run.path, "train")), None)
+    failed = job is None and (status == "failed" or (last is not None and last.status == jobs.FAILED))
+    return [
+        train_view.run_state(_line(), run, job, last),
+        gr.update(visible=status == "done" and job is None),
+        gr.update(visible=stopped, value="Continue" if run.checkpoints() else "Start"),
+        gr.update(visible=job is not None, value="Stop now" if job and job.end_at else "Stop"),
+        gr.update(visible=job is None and status != "new"),
+        facts(train_view.step_facts(log)) if log else "",
+        gr.update(value=_frame(rows), visible=True) if len(rows) > 1 else HIDE,
+        train_view.trials(run.samples()),
+        gr.update(visible=failed),
+        train_view.failure_log(run, last) if failed else "",
+        gr.Timer(active=job is not None),
+        mark if mark != seen else gr.skip(),
+    ]
+
+
+def _frame(rows: list[dict[str, Any]]) -> Any:
+    import pandas  # half a second, and only a page with a curve needs it
+
+    return pandas.DataFrame(rows)
+
+
+def _line() -> jobs.Line:
+    return jobs.line_of(workspace().root)
+
+
+def _job(run: Run) -> Job | None:
+    """The job that trains this run now or will."""
+    return next((job for job in _line().of_run(run.path, "train") if not job.over), None)
+
+
+# -- what the buttons do
+
+
+@door
+def begin(key: Any, *choices: Any) -> str:
+    """A new run with the settings as they stand, at the end of the line."""
+    project = project_of(key)
+    chosen = settings.read(choices)
+    config = settings.config(chosen)
+    rows = settings.rows(project)
+    if rows.blocking:
+        raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
+    from pipeline import train
+
+    run = train.prepare(project.dataset_path, config, project.new_run_path(), chosen.base)
+    run.rename(f"Run {len(project.runs())}")
+    _submit(key, run, settings.timing(config, chosen), settings.units(config, chosen, rows))
+    return run.id
+
+
+@door
+def start_over(key: Any, run_id: Any) -> str:
+    """A new run with the settings and examples of this one; this one stays in the list."""
+    from pipeline import train
+
+    project, old = project_of(key), run_of(key, run_id)
+    run = train.prepare(old.dataset_path, old.config, project.new_run_path(), old.base["id"])
+    run.rename(f"Run {len(project.runs())}")
+    _submit(key, run)
+    return run.id
+
+
+@door
+def go_on(key: Any, run_id: Any) -> None:
+    """From the last checkpoint."""
+    run = run_of(key, run_id)
+    run.clear_stop()
+    _submit(key, run)
+
+
+def _submit(key: Any, run: Run, timing: str = "", units: float = 0.0) -> None:
+    words = ["train", str(run.dataset_path), "--out", str(run.path)]
+    _line().submit("train", key["session"], run.path, words, "The training", timing, units)
+
+
+@door
+def halt(key: Any, run_id: Any) -> list[Any]:
+    """Ask the training to finish its step and save; the second time, end it where it is."""
+    run = run_of(key, run_id)
+    job = _job(run)
+    if job is not None:
+        if job.status == jobs.RUNNING:
+            run.request_stop()
+        _line().stop(job, within=GRACE if job.end_at is None else 0)
+    return _live(run)
+
+
+@door
+def choose(key: Any, run_id: Any, event: gr.EventData) -> Any:
+    """Open one of the earlier runs, or delete it."""
+    verb, _, wanted = picked(event).partition(" ")
+    run = run_of(key, wanted)
+    if verb == "open":
+        return run.id
+    job = _job(run)
+    if job is not None:
+        raise RunError(f"{run.title} is being trained. Stop it before deleting it.")
+    run.delete()
+    return None if run_id == wanted else run_id
