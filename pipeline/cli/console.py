@@ -1,0 +1,132 @@
+"""What a command says while it works and when it is done: progress to stderr, the result to stdout, nothing else anywhere.
+
+Knows nothing about commands or the pipeline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, TextIO
+
+from pipeline.errors import ConfigError
+from pipeline.files import write_atomic
+
+BETWEEN_LINES = 2.0
+"""Seconds between two lines of progress in a log; a terminal's one line is redrawn at every call."""
+BETWEEN_FILES = 0.3
+"""Seconds between two replacements of the progress file: each is flushed to the disk."""
+
+
+class Console:
+    """Progress of one command. `progress_file` is replaced whole each time: {"fraction", "message", "eta_seconds"}."""
+
+    def __init__(self, progress_file: Path | None = None, stream: TextIO | None = None):
+        """Raises ConfigError if the progress file's folder does not exist."""
+        if progress_file is not None and not progress_file.parent.is_dir():
+            raise ConfigError(f"--progress-file must lie in a folder that exists, found {progress_file}.")
+        self._file = progress_file
+        self._stream = stream or sys.stderr
+        self._is_terminal = self._stream.isatty()
+        self._started = time.monotonic()
+        self._last_line = self._last_file = float("-inf")
+        self._last_message = ""
+        self._open_line = False
+
+    def progress(self, fraction: float, message: str, eta: float | None = None) -> None:
+        """`fraction` of the whole is done (0 to 1); `eta` in seconds is estimated from the time taken so far where it is None."""
+        now = time.monotonic()
+        fraction = min(1.0, max(0.0, fraction))
+        if eta is None and 0.02 <= fraction:
+            eta = (now - self._started) * (1 - fraction) / fraction
+        if self._file is not None and (fraction == 1 or now - self._last_file >= BETWEEN_FILES):
+            said = {"fraction": fraction, "message": message, "eta_seconds": None if eta is None else round(eta, 1)}
+            write_atomic(self._file, json.dumps(said, ensure_ascii=False))
+            self._last_file = now
+        left = f", {duration(eta)} left" if eta is not None and fraction < 1 else ""
+        line = f"{fraction:4.0%}  {message}{left}"
+        if self._is_terminal:
+            self._write(f"\r\x1b[2K{line}")
+            self._open_line = True
+        elif now - self._last_line >= BETWEEN_LINES or (fraction == 1 and message != self._last_message):
+            self._write(line + "\n")
+            self._last_line, self._last_message = now, message
+
+    def part(self, low: float, high: float) -> Part:
+        """A `progress` for one stage of several: its 0 to 1 is `low` to `high` here."""
+        return Part(self, low, high)
+
+    def say(self, text: str) -> None:
+        """A line of its own on stderr."""
+        self.end_line()
+        self._write(text + "\n")
+
+    def end_line(self) -> None:
+        """Leave the line that progress is redrawn on."""
+        if self._open_line:
+            self._write("\n")
+            self._open_line = False
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+class Part:
+    """A stretch of a console's progress."""
+
+    def __init__(self, console: Console, low: float, high: float):
+        self._console, self._low, self._high = console, low, high
+
+    def __call__(self, fraction: float, message: str) -> None:
+        self._console.progress(self._low + fraction * (self._high - self._low), message)
+
+    def part(self, low: float, high: float) -> Part:
+        span = self._high - self._low
+        return Part(self._console, self._low + low * span, self._low + high * span)
+
+
+def duration(seconds: float) -> str:
+    """12.4 -> "12 s", 200 -> "3 min 20 s", 8000 -> "2 h 13 min"."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def table(header: tuple[str, ...], rows: list[tuple[Any, ...]]) -> str:
+    """Columns of text: the first to the left, the others, which are numbers, to the right."""
+    cells = [header, *[tuple(str(cell) for cell in row) for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    )
+
+
+@contextmanager
+def results_only() -> Iterator[TextIO]:
+    """The real stdout, for the result alone: whatever libraries print meanwhile, native ones too, goes to stderr."""
+    stdout = sys.stdout
+    stdout.flush()
+    try:
+        number = stdout.fileno()
+    except (OSError, ValueError):  # a test's or a notebook's stand-in has no number
+        with redirect_stdout(sys.stderr):
+            yield stdout
+        return
+    kept = os.dup(number)
+    os.dup2(2, number)
+    try:
+        with open(kept, "w", encoding="utf-8", closefd=False) as real, redirect_stdout(sys.stderr):
+            yield real
+    finally:
+        os.dup2(kept, number)
+        os.close(kept)

@@ -1,0 +1,119 @@
+"""The words of the command line. Options of training, evaluation and export come from `pipeline.config`, none is defined here.
+
+Knows nothing of what the commands do.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import PRESETS, EvalConfig, ExportConfig, Option, TrainConfig
+
+Command = Callable[..., Any]
+
+
+def build(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """The parser for `commands` (name -> function; the first line of its docstring is its help)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline",
+        description="From your app's functions to a FunctionGemma file that runs on a phone; one subcommand a stage.",
+        epilog="Exit status: 0 done; 1 it could not be done, and a sentence on stderr says why; 2 the command was misspelled.",
+    )
+    stages = parser.add_subparsers(title="stages", dest="command", required=True, metavar="STAGE")
+    for name, command in commands.items():
+        help = (command.__doc__ or "").strip().splitlines()[0]
+        stage = stages.add_parser(name, help=help, description=help)
+        _WORDS[name](stage)
+        stage.add_argument("--json", action="store_true", help="print the result as one JSON object, the last line of stdout")
+        stage.add_argument("--progress-file", type=Path, metavar="PATH", help="keep this file up to date: fraction, message, eta_seconds")
+    return parser
+
+
+def given(args: argparse.Namespace, kind: type[TrainConfig] | type[EvalConfig] | type[ExportConfig]) -> dict[str, Any]:
+    """The options of a configuration that were typed, by name."""
+    return {o.name: getattr(args, o.name) for o in kind.options() if getattr(args, o.name, None) is not None}
+
+
+def _demo(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets data, run and files; an interrupted demo goes on there")
+    _add(stage, (TrainConfig.option("max_steps"),))
+
+
+def _import(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("files", type=Path, nargs="+", metavar="FILE", help="examples: .jsonl, .json or .csv in the formats of the README")
+    stage.add_argument("--tools", type=Path, metavar="FILE", help="the functions, as a JSON list; not needed where the rows bring theirs")
+    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets tools.json, examples.jsonl and report.json")
+
+
+def _lint(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("dataset", type=Path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
+
+
+def _train(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("dataset", type=Path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
+    stage.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder; one that was stopped goes on")
+    stage.add_argument("--base", metavar="BASE", help="embedded, a folder, or a model on the Hub (default: embedded)")
+    stage.add_argument("--preset", choices=tuple(PRESETS), help="; ".join(text for text, _ in PRESETS.values()))
+    stage.add_argument("--time-budget", type=float, metavar="SECONDS", help="stop in time, keep what is there; the same command goes on")
+    _add(stage, TrainConfig.options())
+
+
+def _evaluate(stage: argparse.ArgumentParser) -> None:
+    _add_run(stage)
+    _add(stage, EvalConfig.options())
+
+
+def _chat(stage: argparse.ArgumentParser) -> None:
+    _add_run(stage)
+    stage.add_argument("request", metavar="TEXT", help="what a user of your app might say")
+    stage.add_argument("--tools", type=Path, metavar="FILE", help="other functions than those the run was trained on, as a JSON list")
+    on = EvalConfig.option("on")
+    stage.add_argument("--on", choices=("base", "tuned"), default=on.default, help="which model answers")
+    _add(stage, (EvalConfig.option("max_new_tokens"),))
+
+
+def _export(stage: argparse.ArgumentParser) -> None:
+    _add_run(stage)
+    _add(stage, ExportConfig.options())
+    stage.add_argument("--out", type=Path, metavar="DIR", help="where the file goes (default: the run's artifacts folder)")
+
+
+def _inspect(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("file", type=Path, metavar="FILE", help="an exported file, such as model.litertlm")
+
+
+_WORDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "demo": _demo, "import": _import, "lint": _lint, "train": _train, "evaluate": _evaluate, "chat": _chat, "export": _export,
+    "inspect": _inspect,
+}  # fmt: skip
+
+
+def _add_run(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("run", type=Path, metavar="RUN", help="a run folder that `train` made")
+
+
+def _add(stage: argparse.ArgumentParser, options: Iterable[Option]) -> None:
+    """One flag an option. None stands for "not typed": the configuration has the default, or an existing run its own value."""
+    for option in options:
+        words: dict[str, Any] = {"dest": option.name, "help": _help(option), "default": argparse.SUPPRESS}
+        if option.kind is bool:
+            stage.add_argument(option.flag, nargs="?", const=True, type=_bool, metavar="true|false", **words)
+        elif option.choices:
+            stage.add_argument(option.flag, choices=option.choices, **words)
+        else:
+            stage.add_argument(option.flag, type=option.kind, metavar={int: "N", float: "X", str: "WORD"}[option.kind], **words)
+
+
+def _help(option: Option) -> str:
+    default = "what suits the base model" if option.optional else str(option.default)
+    bounds = [f"at least {option.low:g}"] * (option.low is not None) + [f"at most {option.high:g}"] * (option.high is not None)
+    return f"{option.help} ({'; '.join([', '.join(bounds)] * bool(bounds) + [f'default: {default}'])})".replace("%", "%%")
+
+
+def _bool(text: str) -> bool:
+    if text.lower() not in {"true", "false"}:
+        raise argparse.ArgumentTypeError(f"expected true or false, found {text!r}")
+    return text.lower() == "true"
