@@ -22,10 +22,12 @@ from pipeline.examples import DEFAULT, ROLES, SPLITS, Example, ToolDataset, exam
 from pipeline.files import write_all
 from pipeline.tools import Issue, ToolSpec, check_call, control_tokens_in, lint_tools, summary, tools_from_json
 
-__all__ = [  # the types of examples.py, and what is done with many of them
-    *("DEFAULT", "Example", "ToolDataset", "example", "normalised"),
-    *("deduplicate", "load", "save", "sha256", "split", "statistics", "validate"),
+# fmt: off
+__all__ = [
+    "DEFAULT", "Example", "ToolDataset", "example", "normalised",  # of examples.py
+    "deduplicate", "load", "save", "sha256", "split", "statistics", "validate",
 ]
+# fmt: on
 
 MAX_ROWS = 100_000
 MAX_BYTES = 50 * 1024 * 1024  # of one file, imported or saved
@@ -326,8 +328,12 @@ def _identity(item: Example) -> str:
 
 def _asked(item: Example) -> str:
     """What the model is asked, spacing and closing punctuation aside; letters keep their case, since calls copy them."""
-    prompt = [{**message, "content": " ".join(content.split()).rstrip(".!? ")} if isinstance(content := message.get("content"), str) else message
-              for message in item.prompt]  # fmt: skip
+    prompt = []
+    for message in item.prompt:
+        content = message.get("content")
+        prompt.append(
+            {**message, "content": " ".join(content.split()).rstrip(".!? ") if isinstance(content, str) else content}
+        )
     return _canonical([prompt, _own_tools(item)])
 
 
