@@ -108,6 +108,21 @@ def test_durations_are_learnt_from_jobs_that_ended_by_themselves(line):
     assert line.expected("export", 1) is None
 
 
+def test_what_it_takes_to_begin_is_not_taken_for_work(tmp_path):
+    timings.record(tmp_path, "train", units=10, seconds=30, working=10)
+    assert timings.expected(tmp_path, "train", 10) == pytest.approx(30)
+    assert timings.expected(tmp_path, "train", 100) == pytest.approx(120)
+    timings.record(tmp_path, "train", units=10, seconds=40, working=30)
+    assert timings.expected(tmp_path, "train", 10) == pytest.approx(35), "half of it is the newest"
+
+
+def test_a_damaged_record_is_learnt_again(tmp_path):
+    (tmp_path / "timings.json").write_text('{"train": 3}')
+    assert timings.expected(tmp_path, "train", 1) is None
+    timings.record(tmp_path, "train", units=1, seconds=2)
+    assert timings.expected(tmp_path, "train", 1) == 2
+
+
 def test_limits_are_told_in_a_sentence(line, monkeypatch):
     submit(line, "sleep", "5")
     with pytest.raises(RunError, match="already in the line"):

@@ -279,9 +279,9 @@ class Line:
         now = time.time()
         result = _last_json(job.folder / "stdout.log")
         if result is not None and status in (None, 0):
-            seconds = now - (job.started or now)
-            if job.end_at is None:
-                timings.record(self.root, job.timing, job.units, seconds)
+            if job.end_at is None and job.started:
+                working = result.get("seconds")
+                timings.record(self.root, job.timing, job.units, now - job.started, working if isinstance(working, float) else None)
             return replace(job, status=DONE, ended=now, result=result)
         if job.end_at is not None and now >= job.end_at:
             return replace(job, status=CANCELLED, ended=now)

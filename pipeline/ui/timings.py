@@ -1,7 +1,7 @@
 """How long work takes on this machine, learnt from work that was done here; never invented.
 
-`<workspace>/timings.json` maps a kind of work ("train embedded full") to its seconds per unit (a step, a row). Nothing in it tells
-whose work it was.
+`<workspace>/timings.json` maps a kind of work ("train embedded full") to the seconds that it takes to begin (starting Python, loading a
+model) and to its seconds per unit (an example, a row). Nothing in it tells whose work it was.
 """
 
 from __future__ import annotations
@@ -15,28 +15,30 @@ NEWEST = 0.5
 """Weight of the newest measurement: follows a machine that becomes slower within two or three jobs."""
 
 
-def record(root: Path, kind: str, units: float, seconds: float) -> None:
-    """Remember that `units` of this kind of work took `seconds`."""
-    if not kind or units <= 0 or seconds <= 0:
+def record(root: Path, kind: str, units: float, seconds: float, working: float | None = None) -> None:
+    """Remember that `units` of this kind of work took `seconds`, of which `working` were spent on the units (default: all)."""
+    working = seconds if working is None else min(working, seconds)
+    if not kind or units <= 0 or working <= 0:
         return
     known = _read(root)
-    rate = seconds / units
-    known[kind] = rate if kind not in known else NEWEST * rate + (1 - NEWEST) * known[kind]
+    new = {"begin": seconds - working, "unit": working / units}
+    old = known.get(kind, new)
+    known[kind] = {name: NEWEST * new[name] + (1 - NEWEST) * old[name] for name in new}
     write_atomic(root / "timings.json", json.dumps(known, indent=1, sort_keys=True))
 
 
 def expected(root: Path, kind: str, units: float) -> float | None:
     """Seconds that `units` of this kind of work should take; None when none was done here yet."""
-    rate = _read(root).get(kind)
-    return None if rate is None else rate * units
+    found = _read(root).get(kind)
+    return None if found is None else found["begin"] + found["unit"] * units
 
 
-def _read(root: Path) -> dict[str, float]:
+def _read(root: Path) -> dict[str, dict[str, float]]:
     try:
         found = json.loads((root / "timings.json").read_text("utf-8"))
-    except (OSError, ValueError):
+        return {str(kind): {"begin": float(one["begin"]), "unit": float(one["unit"])} for kind, one in found.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # missing or damaged: it is learnt again
         return {}
-    return {str(kind): float(rate) for kind, rate in found.items() if isinstance(rate, int | float)}
 
 
 def in_words(seconds: float) -> str:

@@ -202,7 +202,7 @@ def start_over(key: Any, run_id: Any) -> str:
     from pipeline import train
 
     project, old = project_of(key), run_of(key, run_id)
-    run = train.prepare(old.dataset_path, old.config, project.new_run_path(), old.base["id"])
+    run = train.prepare(old.path / "dataset", old.config, project.new_run_path(), old.base["id"])
     run.rename(f"Run {len(project.runs())}")
     _submit(key, run)
     return run.id
@@ -217,7 +217,7 @@ def go_on(key: Any, run_id: Any) -> None:
 
 
 def _submit(key: Any, run: Run, timing: str = "", units: float = 0.0) -> None:
-    words = ["train", str(run.dataset_path), "--out", str(run.path)]
+    words = ["train", str(run.path / "dataset"), "--out", str(run.path)]
     _line().submit("train", key["session"], run.path, words, "The training", timing, units)
 
 

@@ -104,7 +104,8 @@ def trials(samples: Iterable[Sample]) -> str:
             + (f"<details><summary>Before ({len(before)})</summary><ol>{earlier}</ol></details>" if before else "")
             + "</article>"
         )
-    return f'<div class="trials">{"".join(cards)}</div>' if cards else ""
+    title = '<p class="trials-title">Held-out requests that training never sees, answered after every epoch</p>'
+    return f'{title}<div class="trials">{"".join(cards)}</div>' if cards else ""
 
 
 def _mark(sample: Sample) -> str:
