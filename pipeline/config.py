@@ -151,7 +151,7 @@ class TrainConfig(Options):
     max_grad_norm: float = option(1.0, float, "Gradients longer than this are shortened to it.", low=1e-3, high=1000)
     lora_r: int = option(16, int, "Rank of the LoRA adapters.", low=1, high=256)
     lora_alpha: int = option(32, int, "Scale of the LoRA adapters; twice the rank is usual.", low=1, high=1024)
-    lora_dropout: float = option(0.0, float, "Dropout inside the adapters; keep 0, because examples of a batch share their prefix.",
+    lora_dropout: float = option(0.0, float, "Dropout inside the adapters; above 0, prefixes are not shared, which is slower.",
                                  low=0, high=0.9)
     max_length: int | None = option(None, int, "Longest example in tokens; a longer one is refused by name, never cut.",
                                     low=16, high=32_768)
@@ -164,6 +164,7 @@ class TrainConfig(Options):
     seed: int = option(42, int, "Makes shuffling and initial adapters repeatable.", low=0, high=2**32 - 1)
     test_fraction: float = option(0.1, float, "Share of the examples that is held out, where the dataset is not split yet.",
                                   low=0.01, high=0.9)
+    split_seed: int = option(0, int, "Makes that split repeatable, apart from the seed of the training.", low=0, high=2**32 - 1)
 
     def problems(self) -> list[str]:
         found = super().problems()

@@ -26,17 +26,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from pipeline.config import TrainConfig
+from pipeline.dataset import ToolDataset
+from pipeline.dataset import load as load_dataset
 from pipeline.errors import RunError
 from pipeline.files import write_atomic
 from pipeline.journal import append_line, read_lines, read_object
-
-if TYPE_CHECKING:
-    from pipeline.dataset import ToolDataset
 
 STATUSES = ("new", "training", "paused", "done", "failed")
 COMPLETE = "complete.json"  # written last into a checkpoint: without it, the checkpoint does not count
@@ -184,9 +183,7 @@ class Run:
 
     def dataset(self) -> ToolDataset:
         """The frozen copy that this run trains and evaluates on."""
-        from pipeline import dataset
-
-        return dataset.load(self.path / "dataset")
+        return load_dataset(self.path / "dataset")
 
     @property
     def model_path(self) -> Path:

@@ -1,0 +1,315 @@
+"""Find a base model, load it, let it answer: one place for the embedded base, a folder, and the Hub.
+
+A model here is a `gemma3_text` checkpoint in safetensors with its tokenizer; nothing else is accepted, and no code of a repository is
+ever run. Numbers are float32, or bfloat16 where the hardware is faster with it, never float16, in which Gemma 3 overflows. This file
+knows no tool and no example: prompts are texts that already hold their control tokens, and so are answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ModelError
+from pipeline.functiongemma import STOP_TOKENS
+
+EMBEDDED = Path(__file__).resolve().parent / "base" / "checkpoint"
+FUNCTION_GEMMA = "google/functiongemma-270m-it"
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
+)  # fmt: skip
+SMALL = 200 * 2**20  # bytes of weights below which float32 is no slower and bfloat16 saves nothing worth having
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?")
+
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A model to start from. `path` is its folder on this disk; `revision` the commit on the Hub, None for a folder."""
+
+    id: str
+    path: str
+    revision: str | None
+    embedded: bool
+    label: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "path": self.path, "revision": self.revision, "embedded": self.embedded, "label": self.label}
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The checkpoint's config.json."""
+        return json.loads((Path(self.path) / "config.json").read_text(encoding="utf-8"))
+
+    @property
+    def context(self) -> int:
+        """The longest text in tokens that the model can read."""
+        return int(self.config["max_position_embeddings"])
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in memory, ready to answer."""
+
+    model: Any
+    tokenizer: Any
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a model wrote: `text` keeps its control tokens, the stop included; `stopped` is False when it was cut by length."""
+
+    text: str
+    token_ids: list[int]
+    stopped: bool
+
+
+# ---------------------------------------------------------------------------------------------------------------- find
+
+
+def find_base(base: str = "embedded", token: str | None = None) -> BaseModel:
+    """The model that `base` names: "embedded", a folder, or a Hub id such as google/functiongemma-270m-it, optionally @revision.
+
+    A Hub model is downloaded into the Hub's cache if it is not there yet, with `token` or the machine's own. Raises ModelError.
+    """
+    if base == "embedded":
+        if not (EMBEDDED / "config.json").is_file():
+            raise ModelError(f"The embedded base model is missing: expected it in {EMBEDDED}; restore the folder from the repository.")
+        return BaseModel("embedded", check_checkpoint(EMBEDDED), None, True, "embedded demo model")
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return BaseModel(str(folder), check_checkpoint(folder), None, False, folder.resolve().name)
+    named = _HUB_ID.fullmatch(base)
+    if not named:
+        raise ModelError(f"There is no model {base!r}: expected embedded, a folder, or a Hub id such as {FUNCTION_GEMMA}.")
+    path = _download(named[1], named[2], token)
+    label = "FunctionGemma 270M" if named[1] == FUNCTION_GEMMA else named[1]
+    return BaseModel(named[1], check_checkpoint(path, named[1]), Path(path).name, False, label)
+
+
+def check_checkpoint(folder: str | os.PathLike[str], name: str | None = None) -> str:
+    """The absolute path of `folder` if it holds what this project can load; else raises ModelError with what is missing."""
+    folder, name = Path(folder).resolve(), name or str(folder)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{name} holds no config.json; expected the folder of a gemma3_text model.") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"config.json of {name} cannot be read ({error}).") from None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind != "gemma3_text":
+        raise ModelError(f"{name} is a model of type {kind}; only gemma3_text, FunctionGemma's, can be used.")
+    if "auto_map" in config:
+        raise ModelError(f"{name} wants to run code of its own (auto_map in config.json), which is never done.")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} holds no .safetensors file; weights in other formats are not loaded.")
+    if not (folder / "tokenizer.json").is_file():
+        raise ModelError(f"{name} holds no tokenizer.json.")
+    return str(folder)
+
+
+def _download(repo_id: str, revision: str | None, token: str | None) -> str:
+    """The folder of a snapshot of `repo_id`: its configuration first, so that a wrong model costs no large download."""
+    import httpx2
+    from huggingface_hub import errors, snapshot_download
+
+    page = f"https://huggingface.co/{repo_id}"
+    try:
+        small = snapshot_download(repo_id, revision=revision, token=token, allow_patterns=["config.json"])
+        if not (Path(small) / "config.json").is_file():
+            raise ModelError(f"{repo_id} on the Hub holds no config.json; expected a gemma3_text model.")
+        kind = json.loads((Path(small) / "config.json").read_text(encoding="utf-8")).get("model_type")
+        if kind != "gemma3_text":
+            raise ModelError(f"{repo_id} is a model of type {kind}; only gemma3_text, FunctionGemma's, can be used.")
+        wanted = ["config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES]
+        return snapshot_download(repo_id, revision=Path(small).name, token=token, allow_patterns=wanted)
+    except errors.GatedRepoError as error:  # a kind of RepositoryNotFoundError, so it comes first
+        raise ModelError(
+            f"{repo_id} is gated: accept its licence at {page} and use a token of that account (hf auth login, or HF_TOKEN)."
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(f"There is no model {repo_id} on the Hub, or it is private and this token may not read it.") from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{repo_id} has no revision {revision}; leave it out for the newest.") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise ModelError(f"The Hub cannot be reached and {repo_id} is not on this disk yet; go online, or use embedded.") from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{repo_id!r} is not a Hub id; expected one such as {FUNCTION_GEMMA}.") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        reasons = {
+            401: "the token is not valid; make a new one at https://huggingface.co/settings/tokens",
+            403: "the token may not read it; use one with read access to gated repositories",
+            429: "too many requests; try again in a few minutes",
+        }
+        reason = reasons.get(status, f"the Hub answered {status}; try again later")
+        raise ModelError(f"{repo_id} could not be downloaded: {reason}.") from error
+    except (httpx2.HTTPError, OSError) as error:
+        raise ModelError(f"{repo_id} could not be downloaded ({type(error).__name__}: {error}); try again, or use embedded.") from error
+
+
+# ---------------------------------------------------------------------------------------------------------------- load
+
+
+def cpu_threads() -> int:
+    """How many threads to compute with: OMP_NUM_THREADS if set, else the cores that this process may really use.
+
+    A container's quota counts, which os.cpu_count() does not see: more threads than cores were 30 times slower.
+    """
+    if (chosen := os.environ.get("OMP_NUM_THREADS", "")).isdecimal() and int(chosen) > 0:
+        return int(chosen)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.is_file():
+        limit, period = quota.read_text().split()
+        if limit != "max":
+            cores = min(cores, max(1, int(limit) // int(period)))
+    return cores
+
+
+def choose_device() -> str:
+    """"cuda" where there is a GPU, else "cpu". On ZeroGPU ask inside a slot only: outside, CUDA is emulated and always there."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def choose_dtype(device: str) -> str:
+    """"bfloat16" where `device` computes faster with it, else "float32"; found out by measuring, never float16."""
+    import torch
+
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    return "bfloat16" if _bfloat16_gain(torch.get_num_threads()) > 1.3 else "float32"
+
+
+@cache
+def _bfloat16_gain(threads: int) -> float:
+    """How many times faster this CPU multiplies matrices of the 270M model's shape in bfloat16 than in float32.
+
+    About 4 with AMX, 2 with AVX512_BF16, far below 1 without either. Takes some 20 ms, once for each number of threads.
+    """
+    import torch
+
+    def seconds(dtype: torch.dtype) -> float:
+        a, b = torch.ones(512, 640, dtype=dtype), torch.ones(640, 2048, dtype=dtype)
+        times = []
+        for _ in range(5):  # the first one warms up; the best of the rest is the least disturbed
+            start = time.perf_counter()
+            torch.matmul(a, b)
+            times.append(time.perf_counter() - start)
+        return min(times[1:])
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)
+
+
+def suits(path: str | os.PathLike[str], device: str) -> str:
+    """The number format for the checkpoint in `path` on `device`: float32 for a small one, else what the hardware is fastest with."""
+    small = sum(file.stat().st_size for file in Path(path).glob("*.safetensors")) < SMALL
+    return "float32" if small else choose_dtype(device)
+
+
+def quiet() -> None:
+    """Keep transformers', TRL's and datasets' own chatter off stderr: what the user should know is said by this project."""
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+
+
+def load_tokenizer(path: str | os.PathLike[str]) -> Any:
+    """The tokenizer exactly as tokenizer.json says, whatever class the repository names. Raises ModelError."""
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(path, padding_side="left", clean_up_tokenization_spaces=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"The tokenizer in {path} cannot be loaded ({error}).") from error
+    for token in ("<bos>", "<start_of_turn>", "<escape>", "<start_function_call>", *STOP_TOKENS):
+        if len(found := tokenizer.encode(token, add_special_tokens=False)) != 1:
+            raise ModelError(f"The tokenizer in {path} splits {token} into {len(found)} tokens; FunctionGemma's has one for it.")
+    return tokenizer
+
+
+def load_weights(path: str | os.PathLike[str], dtype: str) -> Any:
+    """The Gemma3ForCausalLM in `path`, on the CPU, in `dtype` ("float32" or "bfloat16"). Raises ModelError."""
+    import torch
+    from safetensors import SafetensorError
+    from transformers import Gemma3ForCausalLM
+
+    if dtype not in ("float32", "bfloat16"):
+        raise ModelError(f"The number format must be float32 or bfloat16, found {dtype}; Gemma 3 overflows in float16.")
+    quiet()
+    try:
+        return Gemma3ForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), attn_implementation="sdpa", use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(f"The model in {path} cannot be loaded: {str(error).splitlines()[0]}.") from error
+
+
+def load(source: str | os.PathLike[str] | BaseModel, device: str | None = None, dtype: str | None = None) -> Loaded:
+    """A base model or a run's model/ folder, ready to `generate`. `device` and `dtype` None: what suits. Raises ModelError."""
+    import torch
+
+    path = source.path if isinstance(source, BaseModel) else check_checkpoint(source)
+    torch.set_num_threads(cpu_threads())
+    device = device or choose_device()
+    dtype = dtype or suits(path, device)
+    model = load_weights(path, dtype).to(device).eval()
+    return Loaded(model, load_tokenizer(path), device, dtype)
+
+
+# ------------------------------------------------------------------------------------------------------------ generate
+
+
+def stop_ids(tokenizer: Any) -> list[int]:
+    """The ids of the tokens after which the model has said everything."""
+    return [tokenizer.convert_tokens_to_ids(token) for token in STOP_TOKENS]
+
+
+def generate(
+    loaded: Loaded, prompts: Sequence[str], max_new_tokens: int = 128, progress: Progress | None = None, batch_size: int = 16
+) -> list[Generation]:
+    """The greedy answers to `prompts` (texts that begin with <bos>), in their order.
+
+    Each ends with the first of STOP_TOKENS, or is cut after `max_new_tokens`.
+    """
+    import torch
+
+    tokenizer, stops = loaded.tokenizer, stop_ids(loaded.tokenizer)
+    rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # equal lengths together: little padding
+    answers: list[Generation | None] = [None] * len(rows)
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        longest = max(len(rows[i]) for i in chosen)
+        ids = torch.tensor([[tokenizer.pad_token_id] * (longest - len(rows[i])) + rows[i] for i in chosen], device=loaded.device)
+        mask = torch.tensor([[0] * (longest - len(rows[i])) + [1] * len(rows[i]) for i in chosen], device=loaded.device)
+        with torch.no_grad():
+            written = loaded.model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, top_k=None, top_p=None,
+                eos_token_id=stops, pad_token_id=tokenizer.pad_token_id,
+            )
+        for i, row in zip(chosen, written[:, longest:].tolist(), strict=True):
+            answers[i] = _generation(row, stops, tokenizer)
+        if progress:
+            progress((start + len(chosen)) / len(order), f"{start + len(chosen)} of {len(order)} answers")
+    return answers
+
+
+def _generation(row: list[int], stops: Sequence[int], tokenizer: Any) -> Generation:
+    end = next((i + 1 for i, token in enumerate(row) if token in stops), None)
+    row = row[:end]
+    text = tokenizer.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return Generation(text, row, end is not None)
