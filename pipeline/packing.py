@@ -6,7 +6,8 @@
 All examples of a dataset begin with the same developer turn and declarations. A pack holds that beginning once; what
 attends to what is `prefix_attention`'s business. Rows that share nothing are packed behind an empty prefix.
 
-This module knows nothing about tensors, models or attention; of the tokenizer it knows `encode` only.
+This module knows nothing about tensors, models or attention; of the tokenizer it knows `encode` only, of the wire format only
+where to ask for it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from pipeline import functiongemma
 
 IGNORE = -100
 """The label of a token that is not learned (PyTorch's and Hugging Face's `ignore_index`)."""
@@ -57,8 +60,6 @@ def tokenize(messages: Sequence[dict], tools: Sequence[Any] | None, tokenizer: A
     Prompt and completion are encoded apart, as at inference: the model continues exactly the prompt's own tokens.
     `tokenizer` is anything with `encode(text, add_special_tokens=False) -> list[int]`.
     """
-    from pipeline import functiongemma
-
     prompt_text, completion_text = functiongemma.render_example(messages, tools)
     prompt = list(tokenizer.encode(prompt_text, add_special_tokens=False))
     completion = list(tokenizer.encode(completion_text, add_special_tokens=False))

@@ -289,11 +289,9 @@ def install(causal_lm: nn.Module) -> None:
     `forward` takes works as before. Raises ValueError for a model that the packed loss cannot represent.
     """
     _switch(causal_lm)
-    if hasattr(causal_lm, "_plain_forward"):
-        return
-    causal_lm._plain_forward = causal_lm.forward
+    plain = causal_lm.forward
 
     def forward(self, *args, packed=None, **kwargs):
-        return self._plain_forward(*args, **kwargs) if packed is None else packed_loss(self, packed)
+        return plain(*args, **kwargs) if packed is None else packed_loss(self, packed)
 
     causal_lm.forward = types.MethodType(forward, causal_lm)
