@@ -47,7 +47,7 @@ def render_prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | 
     try:
         return "".join(_prompt(messages, tools, add_generation_prompt))
     except RecursionError:
-        raise PipelineError("The tools or messages nest too deeply to be written as a prompt; flatten the schema or the arguments.") from None
+        raise PipelineError("The tools or messages nest too deeply for a prompt; flatten the schema or the arguments.") from None
 
 
 def render_example(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> tuple[str, str]:

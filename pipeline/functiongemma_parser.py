@@ -1,8 +1,8 @@
 """A model's reply read back: text, calls, and everything that was refused or cut, with the place where it broke.
 
 Two layers. `StreamParser` cuts the reply at its control tokens into text and call blocks, whatever the chunks it came in;
-functiongemma_values.py reads one block. The policy is that of ../shared/format/FORMAT.md, sections 6 and 7. `parse` is the stream parser fed
-once. Linear time, at most 64 levels deep.
+functiongemma_values.py reads one block. The policy is that of ../shared/format/FORMAT.md, sections 6 and 7. `parse` is the stream
+parser fed once. Linear time, at most 64 levels deep.
 
 Text inside <escape> is always a string here: turning "42" into a number is a step for whoever knows the schema, and reports itself.
 Knows tools by name only, and nothing of how a prompt is made.
@@ -125,8 +125,9 @@ class StreamParser:
         self._held = ""  # the start of a control token, perhaps
         self._position = 0
         self._open: _Open | None = None
-        self._start = ""  # the reply so far, while it may still turn out to be "call:"
-        self._undecided = True
+        self._undecided = True  # nothing but whitespace and perhaps the start of "call:" has come
+        self._start: list[str] = []
+        self._seen = ""  # the same without the whitespace before it
         self._replay: list[tuple[str, int]] = []  # an untagged block's pieces, should it be text after all
         self._ended = False  # the untagged block has met its end tag
         self._stopped: tuple[str, int] | None = None  # the stop's code, and where the text after it starts
@@ -206,19 +207,19 @@ class StreamParser:
             self._settle_as_text()
             self._take(piece, at, tag)
             return
-        self._start += piece
-        seen = self._start.lstrip()
-        if seen.startswith(_UNTAGGED):
+        self._start.append(piece)
+        self._seen = self._seen + piece if self._seen else piece.lstrip()
+        if self._seen.startswith(_UNTAGGED):
             self._undecided = False
             self._open = _Open(0, tagged=False)
-            self._take_untagged(self._start, 0, False)
-        elif not _UNTAGGED.startswith(seen):
+            self._take_untagged("".join(self._start), 0, False)
+        elif not _UNTAGGED.startswith(self._seen):
             self._settle_as_text()
 
     def _settle_as_text(self) -> None:
         self._undecided = False
         if self._start:
-            self._say(self._start)
+            self._say("".join(self._start))
 
     def _take_untagged(self, piece: str, at: int, tag: bool) -> None:
         block = self._open
