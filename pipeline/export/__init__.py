@@ -1,0 +1,193 @@
+"""A tuned model as a file that runs elsewhere, made, run and compared before it gets its name.
+
+`export` does one format; which ones there are, and who makes them, stands in MAKERS. A file that fails its check is deleted and the
+error says what failed. Beside the artifacts lie artifacts.json, what is known of each, and README.md, the model card.
+
+litert.py (convert.py, bundle.py), gguf.py and merged.py make the files; source.py says what a file must be able to do, verify.py whether it
+does; inspect.py looks into any file; card.py writes the card.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pipeline.child import Progress
+from pipeline.errors import ExportError
+from pipeline.export.inspect import as_text, inspect
+from pipeline.export.source import Source
+from pipeline.files import write_atomic
+from pipeline.runs import Run
+
+__all__ = ["FORMATS", "Artifact", "artifacts", "as_text", "export", "export_checkpoint", "inspect"]
+
+FORMATS = ("litertlm", "task", "tflite", "gguf", "merged")
+LIST = "artifacts.json"
+CACHE = ".cache"
+REQUESTS = 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file (for `merged` a folder) that has passed its check. `size` in bytes, `seconds` that it took to make and check.
+
+    `sha256` of a folder is that of its SHA256SUMS. `details` says how it was made and how its answers compare.
+    """
+
+    format: str
+    path: str
+    size: int
+    sha256: str
+    verified: bool
+    answers_identical: int
+    answers_total: int
+    seconds: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.answers_identical} of {self.answers_total} answers identical to the model's, {self.size / 1e6:.1f} MB"
+
+
+def export(
+    run: Run, format: str, quantize: str | None = None, out: str | Path | None = None, progress: Progress | None = None,
+    requests: int = REQUESTS, *, cache_length: int | None = None, wrap_turns: bool = False,
+) -> Artifact:
+    """The artifact of a run, in its artifacts folder or in `out`; an older one of the same name is replaced only by one that passed.
+
+    `quantize`: int8 (default), int4, float32 for LiteRT; q8_0 (default), float16, q4_0 for gguf. `requests` is how many held-out
+    rows it must answer; `cache_length` the least number of tokens that it must hold (more is taken if the dataset needs it);
+    `wrap_turns` writes a .task for the plain MediaPipe API. What `progress` raises stops the work and leaves nothing.
+    Raises ExportError, and RunError if the run has no model yet.
+    """
+    from pipeline.export.card import write_card
+
+    if not run.model_path.is_dir():
+        raise ExportError(f"{run.path} has no trained model yet, it is {run.status}; train it to the end first.")
+    source = Source(run.model_path, run.dataset(), file_name(run))
+    folder = Path(out) if out is not None else run.artifacts_path
+    artifact = export_checkpoint(
+        source, format, quantize, folder, run.artifacts_path / CACHE, progress, requests, cache_length=cache_length, wrap_turns=wrap_turns
+    )
+    write_card(run, folder)
+    return artifact
+
+
+def export_checkpoint(
+    source: Source, format: str, quantize: str | None, folder: Path, cache: Path, progress: Progress | None = None,
+    requests: int = REQUESTS, *, cache_length: int | None = None, wrap_turns: bool = False,
+) -> Artifact:
+    """What `export` does, without a run: `folder` gets the artifact, `cache` keeps what the next format can use again."""
+    from pipeline.export import gguf, litert, merged, verify
+
+    makers = {name: litert for name in litert.FORMATS} | {"gguf": gguf, "merged": merged}
+    if format not in makers:
+        raise ExportError(f"There is no format {format!r}: expected one of {', '.join(FORMATS)}.")
+    if requests < 1:
+        raise ExportError(f"A file must answer at least 1 request before it is handed out, found {requests}.")
+    if wrap_turns and format != "task":
+        raise ExportError(f"Wrapping turns is for .task files only, not for {format}.")
+    maker, began = makers[format], time.monotonic()
+    quantize = maker.quantization(quantize)
+    source.check()
+    step = _steps(progress or (lambda fraction, message: None))
+    folder.mkdir(parents=True, exist_ok=True)
+    with _work_folder(folder) as work:
+        options = {"cache_length": cache_length, "wrap_turns": wrap_turns} if maker is litert else {}
+        made, details = maker.make(source, format, quantize, work, cache, step(0.0, 0.6), **options)
+        rows = source.requests(requests)
+        length = verify.answer_length(source.lengths().longest_completion)
+        prompts = [row.prompt for row in rows]
+        ours = verify.model_answers(source.checkpoint, source.weights_sha256, prompts, length, cache, step(0.6, 0.8, "Asking the model"))
+        theirs = maker.answers(source, made, rows, length, step(0.8, 0.95, f"Asking the {format} file"))
+        exact = quantize == "float32"
+        progress_end = step(0.95, 1.0)
+        progress_end(0.0, "Comparing the answers")
+        found = verify.compare(source.checkpoint, rows, ours, theirs, exact)
+        verify.require(found, made.name, exact)
+        size, sha256 = _measure(made)
+        final = folder / made.name
+        if final.is_dir():
+            os.replace(final, work / "replaced")
+        os.replace(made, final)
+    artifact = Artifact(
+        format, str(final), size, sha256, True, found.identical, found.total, round(time.monotonic() - began, 1),
+        {"quantize": quantize, **details, "comparison": found.to_json()},
+    )
+    _record(folder, artifact)
+    progress_end(1.0, artifact.sentence)
+    return artifact
+
+
+def artifacts(folder: str | Path) -> list[Artifact]:
+    """What was exported into `folder` and is still there, oldest first."""
+    file = Path(folder) / LIST
+    if not file.is_file():
+        return []
+    try:
+        found = [Artifact(**entry) for entry in json.loads(file.read_text("utf-8"))["artifacts"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ExportError(f"{file} cannot be read ({error}); delete it and export again.") from error
+    here = [Artifact(**asdict(one) | {"path": str(Path(folder) / Path(one.path).name)}) for one in found]
+    return [one for one in here if Path(one.path).exists()]
+
+
+def file_name(run: Run) -> str:
+    """How a run's files are called: its title where that says something, in letters that every file system and Hub takes."""
+    words = re.sub(r"[^A-Za-z0-9]+", "-", run.title).strip("-").lower()
+    return (words or "functiongemma")[:60]
+
+
+def _record(folder: Path, artifact: Artifact) -> None:
+    others = [one for one in artifacts(folder) if one.path != artifact.path]
+    entries = [asdict(one) | {"path": Path(one.path).name} for one in (*others, artifact)]
+    write_atomic(folder / LIST, json.dumps({"artifacts": entries}, indent=1, ensure_ascii=False))
+
+
+def _measure(made: Path) -> tuple[int, str]:
+    if made.is_dir():
+        size = sum(file.stat().st_size for file in made.rglob("*") if file.is_file())
+        return size, hashlib.sha256((made / "SHA256SUMS").read_bytes()).hexdigest()
+    with open(made, "rb") as stream:
+        return made.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside the result, so that the last step is a rename. Those of processes that were killed are cleared away."""
+    for stale in folder.glob(".export-*-*"):
+        owner = stale.name.split("-")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(stale, ignore_errors=True)
+    work = Path(tempfile.mkdtemp(prefix=f".export-{os.getpid()}-", dir=folder))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _steps(progress: Progress) -> Any:
+    """step(begin, end): a progress callback for a stage that takes that share of the whole."""
+
+    def step(begin: float, end: float, title: str = "") -> Progress:
+        def report(fraction: float, message: str) -> None:
+            progress(begin + (end - begin) * fraction, f"{title}: {message}" if title and message else title or message)
+
+        return report
+
+    return step

@@ -1,0 +1,132 @@
+"""Makes .tflite, .litertlm and .task of a checkpoint, and proves each by running it in LiteRT-LM.
+
+All three hold the same model: the float32 conversion, the slow part, is done once and kept beside the artifacts under the hash of the
+weights and the lengths. Decides what goes into which file; the heavy work is convert.py's and bundle.py's, in a child process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import child, runtimes
+from pipeline.errors import ExportError
+from pipeline.export import tokenizer
+from pipeline.export.convert import RECIPES
+from pipeline.export.inspect import inspect
+from pipeline.export.source import Lengths, Row, Source
+from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE
+
+FORMATS = ("litertlm", "task", "tflite")
+STOPS = {"litertlm": (EOS, END_OF_TURN, START_RESPONSE), "task": (END_OF_TURN, START_RESPONSE)}
+"""A .task stops where flutter_gemma expects it to. Never at <end_function_call>, which older guides name: it cuts parallel calls."""
+SECONDS_PER_PARAMETER = 85 / 270e6
+"""Of the conversion, on one core; small models take START_SECONDS anyway."""
+START_SECONDS = 15
+
+
+def make(
+    source: Source, format: str, quantize: str, work: Path, cache: Path, progress: child.Progress, *, cache_length: int | None = None,
+    wrap_turns: bool = False,
+) -> tuple[Path, dict[str, Any]]:
+    """The file, in the folder `work`, and what to say about it. `cache` keeps the float32 conversion. Raises ExportError."""
+    lengths = source.lengths(cache_length)
+    pieces = work / "tokenizer.model"
+    pieces.write_bytes(tokenizer.sentencepiece_model(source.checkpoint, source.texts()))
+    float32 = _float32(source, lengths, cache, lambda fraction, message: progress(0.85 * fraction, message))
+    tflite, out = work / "model.tflite", work / f"{source.name}-{quantize}.{format}"
+    job: dict[str, Any] = {"float32": str(float32), "quantize": quantize, "tflite": str(out if format == "tflite" else tflite)}
+    if format != "tflite":
+        job["bundle"] = {"format": format, "tflite": str(tflite), "tokenizer": str(pieces), "out": str(out)}
+        job["bundle"] |= _settings(source, format, quantize, pieces.read_bytes(), lengths, wrap_turns)
+    child.run("pipeline.export.convert", job, progress, f"Making the .{format}")
+    found = inspect(out)
+    _as_intended(found, pieces, lengths, quantize, wrap_turns)
+    details = {
+        "prefill_length": lengths.prefill, "cache_length": lengths.cache, "longest_prompt": lengths.longest_prompt,
+        "longest_completion": lengths.longest_completion, "lengths": lengths.reason, "stop_tokens": found["stop_tokens"],
+        "start_token": found["start_token"], "wrap_turns": wrap_turns,
+    }  # fmt: skip
+    return out, details
+
+
+def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:
+    """The file's own greedy answers. A .tflite, which has no tokenizer, is run inside a .litertlm made for the purpose."""
+    prompts = [row.prompt for row in rows]
+    if file.suffix != ".tflite":
+        return runtimes.answers(file, prompts, max_new_tokens, progress)
+    pieces, inside = file.with_name("tokenizer.model"), file.with_name("check.litertlm")
+    bundle = {"format": "litertlm", "tflite": str(file), "tokenizer": str(pieces), "out": str(inside)}
+    bundle |= _settings(source, "litertlm", "check", pieces.read_bytes(), source.lengths(), False)
+    child.run("pipeline.export.convert", {"bundle": bundle}, None, "Packing the .tflite")
+    return runtimes.answers(inside, prompts, max_new_tokens, progress)
+
+
+def _float32(source: Source, lengths: Lengths, cache: Path, progress: child.Progress) -> Path:
+    """The float32 .tflite of the checkpoint with these lengths, from `cache` or converted into it; others are removed from there."""
+    named = hashlib.sha256(f"{source.weights_sha256} {lengths.prefill} {lengths.cache}".encode()).hexdigest()[:20]
+    out = cache / f"float32-{named}.tflite"
+    if out.is_file():
+        return out
+    cache.mkdir(parents=True, exist_ok=True)
+    for stale in cache.glob("*float32-*"):
+        if stale.is_file():
+            stale.unlink()
+    parameters = sum(file.stat().st_size for file in source.checkpoint.glob("*.safetensors")) / 2
+    job = {
+        "checkpoint": str(source.checkpoint.resolve()), "float32": str(out.resolve()), "prefill_length": lengths.prefill,
+        "cache_length": lengths.cache,
+    }  # fmt: skip
+    expected = START_SECONDS + parameters * SECONDS_PER_PARAMETER
+    child.run("pipeline.export.convert", job, child.by_the_clock(progress, expected), "The conversion to LiteRT")
+    return out
+
+
+def _settings(source: Source, format: str, quantize: str, pieces: bytes, lengths: Lengths, wrap_turns: bool) -> dict[str, Any]:
+    """The keywords of `bundle.litertlm` or `bundle.task`."""
+    if format == "task":
+        return {"start": BOS, "stops": STOPS["task"], "wrap_turns": wrap_turns}
+    ids = tokenizer.token_ids(pieces, (BOS, *STOPS["litertlm"]))
+    if missing := [token for token in (BOS, *STOPS["litertlm"]) if token not in ids]:
+        raise ExportError(f"The tokenizer has no {', '.join(missing)}; use the base model's own tokenizer.model.")
+    return {
+        "start_id": ids[BOS], "stop_ids": [ids[token] for token in STOPS["litertlm"]], "template": source.template,
+        "max_tokens": lengths.cache,
+        "description": {"Authors": "FunctionGemma Studio", "Name": source.name, "Weights": f"{quantize} of {source.weights_sha256[:16]}"},
+    }  # fmt: skip
+
+
+def _as_intended(found: dict[str, Any], pieces: Path, lengths: Lengths, quantize: str, wrap_turns: bool) -> None:
+    """Raises ExportError unless the file, read back, holds what was meant to go in."""
+    wanted = {
+        "quantization": (found["model"]["quantization"], quantize),
+        "prefill lengths": (found["model"]["prefill_lengths"], [lengths.prefill]),
+        "cache length": (found["model"]["cache_length"], lengths.cache),
+    }
+    if found["format"] != "tflite":
+        wanted["stop tokens"] = (found["stop_tokens"], list(STOPS[found["format"]]))
+        wanted["start token"] = (found["start_token"], BOS)
+        wanted["tokenizer"] = (found["tokenizer"], tokenizer.describe(pieces.read_bytes()))
+    for what, (has, should) in wanted.items():
+        if has != should:
+            raise ExportError(f"The .{found['format']} came out wrong: its {what} should be {should}, found {has}; please report this.")
+    problems = [problem for problem in found["problems"] if not (wrap_turns and "turns around" in problem)]
+    if problems:
+        raise ExportError(f"The .{found['format']} came out wrong: {problems[0]}")
+
+
+def quantization(name: str | None) -> str:
+    """The key of RECIPES that `name` asks for; int8 by default. Raises ExportError."""
+    chosen = name or "int8"
+    if chosen not in RECIPES:
+        raise ExportError(f"LiteRT files come in {', '.join(RECIPES)}, not in {chosen}.")
+    return chosen
+
+
+def remove(folder: Path) -> None:
+    """Give back the disk that the kept conversion takes (1.1 GB for the 270M shape)."""
+    for file in folder.glob("float32-*.tflite"):
+        os.unlink(file)

@@ -1,0 +1,106 @@
+"""Runs an exported file for real, on the machine at hand: LiteRT-LM for .litertlm and .task, transformers' own reader for .gguf.
+
+In a child process (`python -m pipeline.runtimes`), because a native library may crash and its memory should come back. Prompts are
+texts from `functiongemma.render_prompt`; answers are texts with their control tokens, without the token they stopped at, which the
+runtime does not tell. Knows nothing of tools, datasets or scores.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import child
+from pipeline.errors import ExportError
+from pipeline.functiongemma import BOS, STOP_TOKENS
+
+RUNS = ("litertlm", "task", "gguf")
+"""Formats that `answers` can run."""
+NAMES = {"litertlm": "LiteRT-LM", "task": "LiteRT-LM", "gguf": "transformers"}
+
+
+def answers(
+    path: str | Path, prompts: Sequence[str], max_new_tokens: int = 128, progress: child.Progress | None = None
+) -> list[str]:
+    """The greedy answers of the file at `path` to `prompts` (which begin with <bos>), in their order.
+
+    Raises ExportError if the file is none of RUNS, cannot be run, or if a prompt does not fit into its cache.
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in RUNS:
+        raise ExportError(f"{path.name} cannot be run here: expected one of {', '.join('.' + name for name in RUNS)}.")
+    if not path.is_file():
+        raise ExportError(f"{path} is missing; export the run again.")
+    if not prompts:
+        return []
+    job = {"path": str(path.resolve()), "prompts": list(prompts), "max_new_tokens": max_new_tokens}
+    return child.run("pipeline.runtimes", job, progress, f"Running {path.name} in {NAMES[kind]}")["answers"]
+
+
+def without_stop(text: str) -> str:
+    """An answer as the runtimes give it: without the stop token at its end."""
+    for stop in STOP_TOKENS:
+        if text.endswith(stop):
+            return text.removesuffix(stop)
+    return text
+
+
+def _litert(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: child.Progress) -> list[str]:
+    import litert_lm
+
+    from pipeline.export.inspect import inspect
+    from pipeline.model import cpu_threads
+
+    found = inspect(path)
+    cache = (found["model"] or {}).get("cache_length")
+    if not cache or not (found["model"] or {}).get("prefill_lengths"):
+        raise ExportError(f"{path.name} holds no model that LiteRT-LM can run: {(found['problems'] or ['no signatures were found'])[0]}")
+    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+    # Without a cache_dir the runtime leaves its compiled weights beside the model.
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            engine = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=cpu_threads()), cache_dir=folder)
+        except RuntimeError as error:
+            raise ExportError(f"LiteRT-LM cannot open {path.name} ({error}); it is no use on a phone either.") from error
+        with engine:
+            texts = []
+            for number, prompt in enumerate(prompts, 1):
+                text = prompt.removeprefix(BOS)  # the session writes it
+                length = len(engine.tokenize(text)) + 1
+                if length >= cache:
+                    raise ExportError(f"A prompt of {length} tokens does not fit into the {cache} of {path.name}; raise --cache-length.")
+                texts.append(_ask(litert_lm, engine, text, min(max_new_tokens, cache - length), path))
+                progress(number / len(prompts), f"{number} of {len(prompts)} answers")
+    return texts
+
+
+def _ask(litert_lm: Any, engine: Any, text: str, max_new_tokens: int, path: Path) -> str:
+    # TOP_P with k = 1 is greedy; GREEDY itself is not implemented in the CPU runtime.
+    greedy = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
+    try:
+        with engine.create_session(apply_prompt_template=False, max_output_tokens=max_new_tokens, sampler_config=greedy) as session:
+            session.run_prefill([text])
+            return session.run_decode().texts[0]
+    except RuntimeError as error:
+        raise ExportError(f"LiteRT-LM cannot answer with {path.name} ({error}).") from error
+
+
+def _gguf(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: child.Progress) -> list[str]:
+    from pipeline.export.gguf import load
+    from pipeline.model import generate
+
+    return [without_stop(answer.text) for answer in generate(load(path), prompts, max_new_tokens, progress)]
+
+
+def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:
+    """The child's job: {"path", "prompts", "max_new_tokens"} -> {"answers"}."""
+    path = Path(job["path"])
+    run = _gguf if path.suffix.lower() == ".gguf" else _litert
+    return {"answers": run(path, job["prompts"], job["max_new_tokens"], progress)}
+
+
+if __name__ == "__main__":
+    child.serve(work)
