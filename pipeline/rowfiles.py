@@ -20,6 +20,7 @@ from pipeline.tools import Issue, summary
 
 MAX_ROWS = 100_000
 MAX_BYTES = 50 * 1024 * 1024
+EXPECTED = "expected one example a line (JSON Lines, CSV) or a JSON list of examples"
 _CONTAINERS = ("data", "examples", "rows", "train")  # keys under which a JSON object may hold its rows
 _DELIMITERS = ",;\t|"
 _MAGIC = {  # what people take for a CSV, and how it becomes one
@@ -66,7 +67,7 @@ def read_rows(path: str | os.PathLike, columns: Collection[str]) -> RowFile:
     return RowFile(kind, rows, notes)
 
 
-def read_text(path: str | os.PathLike, notes: list[Issue]) -> str:
+def read_text(path: str | os.PathLike, notes: list[Issue], expected: str = EXPECTED) -> str:
     """A file's text, from UTF-8, UTF-16 with its mark, or Windows-1252 (which adds a note). Raises DataError for anything else."""
     path = Path(path)
     try:
@@ -108,7 +109,7 @@ def read_text(path: str | os.PathLike, notes: list[Issue]) -> str:
             )
         )
     if any(ord(char) < 32 and char not in "\t\n\r\f\x1c\x1d\x1e\x1f" for char in text[:100_000]):
-        raise DataError(f"{path.name} is a binary file; expected text: JSON Lines, JSON or CSV")
+        raise DataError(f"{path.name} is a binary file; {expected}")
     return text
 
 

@@ -1,7 +1,7 @@
 """Tools out of what people have: a file or pasted text.
 
-One reader a kind of source, found out by looking; read so far are the JSON shapes of tools.tools_from_json (JSON Schema lists as OpenAI, Google,
-MCP and Anthropic write them). Nothing is imported or executed. Knows nothing of examples.
+One reader a kind of source, found out by looking; read so far are the JSON shapes of tools.tools_from_json (JSON Schema lists as
+OpenAI, Google, MCP and Anthropic write them). Nothing is imported or executed. Knows nothing of examples.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 from pipeline.rowfiles import read_text
-from pipeline.tools import Issue, ToolSpec, tools_from_json
+from pipeline.tools import ToolSpec, tools_from_json
 
 _EXPECTED = "expected a JSON list of function descriptions (name, description, parameters as JSON Schema)"
 
@@ -24,8 +24,7 @@ def tools_from(path_or_text: str | os.PathLike) -> list[ToolSpec]:
     name, text = _named_text(path_or_text)
     if not text.strip():
         raise DataError(f"{name} is empty; {_EXPECTED}.")
-    kind = next(kind for kind, looks_like, _ in KINDS if looks_like(text))
-    reader = next(reader for other, _, reader in KINDS if other == kind)
+    reader = next(reader for looks_like, reader in KINDS if looks_like(text))
     try:
         return reader(text)
     except DataError as problem:
@@ -40,8 +39,7 @@ def _named_text(path_or_text: str | os.PathLike) -> tuple[str, str]:
             return "The text", path_or_text
         if not Path(path_or_text).exists() and not re.search(r"[/\\]|\.\w{2,5}$", path_or_text):
             return "The text", path_or_text
-    notes: list[Issue] = []
-    return Path(path_or_text).name, read_text(path_or_text, notes)
+    return Path(path_or_text).name, read_text(path_or_text, [], _EXPECTED)
 
 
 def _not_read(what: str) -> Callable[[str], list[ToolSpec]]:
@@ -68,10 +66,9 @@ def _is_python(text: str) -> bool:
     )
 
 
-# kind, how it is recognised, who reads it; the first that fits is taken
-KINDS: tuple[tuple[str, Callable[[str], bool], Callable[[str], list[ToolSpec]]], ...] = (
-    ("OpenAPI", _is_openapi, _not_read("An OpenAPI description")),
-    ("JSON", lambda text: text.lstrip()[:1] in ("{", "["), tools_from_json),
-    ("Python", _is_python, _not_read("Python source")),
-    ("other", lambda text: True, tools_from_json),
+# How a kind of source is recognised, and who reads it; the first that fits is taken.
+KINDS: tuple[tuple[Callable[[str], bool], Callable[[str], list[ToolSpec]]], ...] = (
+    (_is_openapi, _not_read("An OpenAPI description")),
+    (_is_python, _not_read("Python source")),
+    (lambda text: True, tools_from_json),
 )
