@@ -72,7 +72,7 @@ class Watch(TrainerCallback):
         self.stopped = False  # before its last step, because asked to or out of time
         self.steps: list[float] = []  # seconds of the steps of this slot
         self.extra = 0.0  # the longest pause between two steps, for validation and sample answers
-        self._mark = time.monotonic()
+        self._mark = self._idle = time.monotonic()  # when the step before or the pause before began; when saving may have begun
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._mark = time.monotonic()
@@ -85,9 +85,7 @@ class Watch(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.steps.append(time.monotonic() - self._mark)
-        self._mark = time.monotonic()
-        if state.global_step < state.max_steps and (self.asked() or not self.slot.has(self.reserve)):
-            self._stop(control)
+        self._mark = self._idle = time.monotonic()
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Validation and samples are not timed before the first epoch has ended: a few steps' worth is assumed.
@@ -95,6 +93,9 @@ class Watch(TrainerCallback):
             self._stop(control)
         if self.stopped:
             control.should_evaluate = False
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._idle = time.monotonic()
 
     @property
     def reserve(self) -> float:
@@ -127,11 +128,15 @@ class Watch(TrainerCallback):
         self.run.append_log(entry)
         if self.on_step:
             self.on_step(entry)
+        # Every step is logged, so this comes once a step, before the trainer looks whether to save.
+        if "loss" in logs and state.global_step < state.max_steps and (self.asked() or not self.slot.has(self.reserve)):
+            self._stop(control)
+        self._idle = time.monotonic()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = self.run.checkpoints_path / f"checkpoint-{state.global_step}"
         seal(folder, state.global_step)
-        self.save_seconds = max(time.monotonic() - self._mark, 0.01)
+        self.save_seconds = time.monotonic() - self._idle
         for old in self.run.checkpoints()[:-KEPT]:
             discard(old.path)
         self.run.update(steps=state.global_step, checkpoint=folder.name, seconds=self.slot.total)

@@ -8,9 +8,11 @@ knows no tool and no example: prompts are texts that already hold their control 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -220,13 +222,16 @@ def suits(path: str | os.PathLike[str], device: str) -> str:
 
 
 def quiet() -> None:
-    """Keep transformers', TRL's and datasets' own chatter off stderr: what the user should know is said by this project."""
+    """Keep the libraries' chatter off stderr: what the user should know is said by this project. Call it before they are imported."""
     import datasets
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+    for name in ("torchao", "torch.utils._pytree"):  # kernels for other hardware that torchao does not find
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|trl|accelerate)\b")
 
 
 def load_tokenizer(path: str | os.PathLike[str]) -> Any:
@@ -245,13 +250,13 @@ def load_tokenizer(path: str | os.PathLike[str]) -> Any:
 
 def load_weights(path: str | os.PathLike[str], dtype: str) -> Any:
     """The Gemma3ForCausalLM in `path`, on the CPU, in `dtype` ("float32" or "bfloat16"). Raises ModelError."""
+    quiet()
     import torch
     from safetensors import SafetensorError
     from transformers import Gemma3ForCausalLM
 
     if dtype not in ("float32", "bfloat16"):
         raise ModelError(f"The number format must be float32 or bfloat16, found {dtype}; Gemma 3 overflows in float16.")
-    quiet()
     try:
         return Gemma3ForCausalLM.from_pretrained(path, dtype=getattr(torch, dtype), attn_implementation="sdpa", use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:

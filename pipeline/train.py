@@ -121,6 +121,7 @@ def train(
     this process is nobody's wish any more. A run that is done is returned as it is. Raises RunError, with the run marked failed and the
     traceback in its train.log, when training cannot go on; another call tries again from the last checkpoint.
     """
+    models.quiet()
     from pipeline.callbacks import Slot
 
     run = run if isinstance(run, Run) else Run(run)
@@ -178,7 +179,6 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
 
     from pipeline.callbacks import SampleAnswers, Watch
 
-    models.quiet()
     torch.set_num_threads(models.cpu_threads())
     device, base = models.choose_device(), _base_of(run)
     if run.config.dtype == "auto":
@@ -225,7 +225,7 @@ def _trainer(run: Run, config: TrainConfig, dataset: ToolDataset, base: BaseMode
         per_device_train_batch_size=config.per_device_train_batch_size, per_device_eval_batch_size=config.per_device_train_batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps, weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm, seed=config.seed, bf16=config.dtype == "bfloat16", fp16=False, use_cpu=device == "cpu",
-        gradient_checkpointing=config.gradient_checkpointing, gradient_checkpointing_kwargs={"use_reentrant": False},
+        activation_checkpointing=config.gradient_checkpointing, activation_checkpointing_kwargs={"use_reentrant": False},
         save_strategy="steps", save_steps=config.save_steps, eval_strategy="epoch" if held_out else "no", prediction_loss_only=True,
         logging_steps=1, logging_nan_inf_filter=False, max_length=None, packing=False, remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True}, dataloader_num_workers=0, dataloader_pin_memory=False,

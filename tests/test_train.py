@@ -18,7 +18,6 @@ from pipeline.config import TrainConfig
 from pipeline.dataset import ToolDataset, example
 from pipeline.errors import ConfigError, DataError, ModelError, RunError
 from pipeline.model import BaseModel
-from pipeline.runs import Run
 from pipeline.tools import ToolCall, ToolSpec
 from tests.small_world import tiny_checkpoint
 
@@ -98,9 +97,142 @@ def test_stopped_and_continued_is_uninterrupted(base, tmp_path, uninterrupted):
     run = prepare(DATASET, QUICK, tmp_path / "run", base)
     run = train(run, on_step=lambda entry: run.request_stop() if entry.step == 3 else None)
     assert run.status == "paused" and not run.stop_requested and not run.is_alive
-    assert run.last_checkpoint.step == run.info["steps"] == 4, "asked for after step 3 was logged, heard after step 4"
+    assert run.last_checkpoint.step == run.info["steps"] == 3
     assert not run.model_path.exists()
     (run.checkpoints_path / "checkpoint-5").mkdir()  # what a process killed while saving leaves behind
     assert train(run).status == "done"
     assert weights(run) == weights(uninterrupted)
     assert [(e.step, e.loss) for e in run.log()] == [(e.step, e.loss) for e in uninterrupted.log()]
+
+
+def test_slots_of_limited_time_are_uninterrupted(base, tmp_path, uninterrupted):
+    from pipeline.train import prepare, train
+
+    run, slots = prepare(DATASET, QUICK, tmp_path / "run", base), []
+    while run.status != "done":
+        began, before = time.monotonic(), run.info["steps"]
+        train(run, time_budget=4.0, on_step=lambda entry: time.sleep(0.5))
+        slots.append((time.monotonic() - began, run.info["steps"] - before))
+    assert 2 <= len(slots) <= 10 and all(seconds < 4.0 for seconds, _ in slots)
+    assert all(steps >= 1 for _, steps in slots[:-1])
+    assert weights(run) == weights(uninterrupted)
+    assert sum(seconds for seconds, _ in slots) == pytest.approx(run.info["seconds"], rel=0.1)
+
+
+def test_killed_and_continued_is_uninterrupted(base, tmp_path, uninterrupted):
+    from pipeline.train import prepare, train
+
+    run = prepare(DATASET, QUICK, tmp_path / "run", base)
+    program = textwrap.dedent("""
+        import os, signal, sys
+        from pipeline.train import train
+        train(sys.argv[1], on_step=lambda entry: entry.step == 7 and os.kill(os.getpid(), signal.SIGKILL))
+    """)
+    child = subprocess.run([sys.executable, "-c", program, str(run.path)], cwd=ROOT, capture_output=True, text=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert run.status == "paused" and not run.is_alive and run.last_checkpoint.step == 6
+    assert child.stderr == "" and child.stdout == "", "nothing of ours or the libraries' is printed"
+    assert train(run).status == "done"
+    assert weights(run) == weights(uninterrupted)
+
+
+def test_lora_is_merged_and_resumes(base, tmp_path):
+    from pipeline.train import prepare, train
+
+    config = replace(QUICK, method="lora", learning_rate=1e-2, gradient_checkpointing=True, max_steps=6)
+    whole = train(prepare(DATASET, config, tmp_path / "whole", base))
+    assert whole.status == "done" and whole.info["steps"] == 6
+    run = prepare(DATASET, config, tmp_path / "run", base)
+    train(run, should_stop=lambda: len(run.log()) == 4)
+    assert run.status == "paused" and run.info["steps"] == 4
+    assert (run.last_checkpoint.path / "adapter_model.safetensors").is_file()
+    assert weights(train(run)) == weights(whole)
+    from safetensors import safe_open
+
+    with safe_open(whole.model_path / "model.safetensors", "pt") as tuned:
+        assert not [name for name in tuned.keys() if "lora" in name]  # noqa: SIM118
+
+
+def test_a_stop_flag_from_before_this_process_is_nobodys_wish(base, tmp_path):
+    from pipeline.train import prepare, train
+
+    run = prepare(DATASET, replace(QUICK, max_steps=1), tmp_path / "run", base)
+    run.request_stop()
+    os.utime(run.path / "stop", (0, 0))
+    assert train(run).status == "done"
+
+
+def test_divergence_is_a_sentence_and_leaves_no_model(base, tmp_path):
+    from pipeline.train import prepare, train
+
+    config = replace(QUICK, learning_rate=1.0, lr_scheduler_type="constant", warmup_steps=0, max_grad_norm=1000.0, num_train_epochs=30)
+    run = prepare(DATASET, config, tmp_path / "run", base)
+
+    def poison(entry):
+        raise FloatingPointError("the numbers went away")
+
+    with pytest.raises(RunError, match="Training failed .FloatingPointError: the numbers went away."):
+        train(run, on_step=poison)
+    assert run.status == "failed" and "FloatingPointError" in run.info["error"]
+    assert "Traceback" in run.failure_log.read_text() and not run.model_path.exists() and not run.is_alive
+
+
+def test_weights_that_are_not_finite_are_never_saved(base, tmp_path):
+    import torch
+
+    from pipeline.model import load_weights
+    from pipeline.train import _finish, prepare
+
+    run = prepare(DATASET, QUICK, tmp_path / "run", base)
+    model = load_weights(base.path, "float32")
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(ModelError, match="1 of the trained weights are not finite .model.norm.weight"):
+        _finish(model, run.config, base, run)
+    assert not run.model_path.exists()
+
+
+def test_prepare_freezes_splits_and_resolves(base, tmp_path):
+    from pipeline.train import prepare
+
+    run = prepare(DATASET, QUICK, tmp_path / "run", base, title="mine")
+    assert (run.status, run.title, run.info["total_steps"], run.base["label"]) == ("new", "mine", 10, "tiny")
+    splits = [row.split for row in run.dataset().examples]
+    assert splits.count("test") == 4 and splits.count("train") == 18
+    assert [name for name, value in run.config.to_json().items() if value is None] == ["max_steps"]
+
+
+def test_prepare_refuses_what_would_fail_later_and_leaves_nothing(base, tmp_path):
+    from pipeline.train import prepare
+
+    wrong = ToolDataset(DATASET.tools, (*DATASET.examples, example("x", [ToolCall("unknown", {})]), example("y", [ToolCall("none", {})])))
+    with pytest.raises(DataError, match="cannot be trained on") as caught:
+        prepare(wrong, QUICK, tmp_path / "run", base)
+    assert {issue.row for issue in caught.value.issues} == {23, 24}
+    with pytest.raises(DataError, match=r"2 of 24 examples are too long: row 23, messages: \d+ tokens, more than the 1024 allowed"):
+        long = [example(f"{i} " + "make it red " * 300, [ToolCall("set_color", {"color": "red"})]) for i in range(2)]
+        prepare(ToolDataset(DATASET.tools, (*DATASET.examples, *long)), QUICK, tmp_path / "run", base)
+    with pytest.raises(ConfigError, match="--max-length must be at most 4096"):
+        prepare(DATASET, replace(QUICK, max_length=5000), tmp_path / "run", base)
+    with pytest.raises(DataError, match="every row is in the test split"):
+        rows = tuple(replace(row, split="test") for row in DATASET.examples)
+        prepare(ToolDataset(DATASET.tools, rows), QUICK, tmp_path / "run", base)
+    assert list(tmp_path.iterdir()) == []
+    prepare(DATASET, QUICK, tmp_path / "run", base)
+    with pytest.raises(RunError, match="exists already"):
+        prepare(DATASET, QUICK, tmp_path / "run", base)
+
+
+def test_typed_arguments_reach_the_tokens_unchanged(base, tmp_path):
+    from pipeline.functiongemma import render_example
+    from pipeline.train import prepare
+
+    arguments = {"n": 2, "x": 2.0, "on": True, "none": None, "list": [1, "1"], "inner": {"a": 1}}
+    types = {"n": "integer", "x": "number", "on": "boolean", "list": "array", "inner": "object"}
+    properties = {name: {"type": kind} for name, kind in types.items()} | {"none": {"type": ["string", "null"]}}
+    tool = ToolSpec("set_color", "set", {"type": "object", "properties": properties})
+    rows = tuple(example(word, [ToolCall("set_color", arguments)]) for word in ("red", "blue"))
+    run = prepare(ToolDataset((tool,), rows), QUICK, tmp_path / "run", base)
+    frozen = run.dataset()
+    texts = [render_example([*e.prompt, e.completion], frozen.tools_of(e))[1] for e in frozen.examples]
+    assert all("{inner:{a:1},list:[1,<escape>1<escape>],n:2,none:None,on:true,x:2.0}" in text for text in texts)
