@@ -89,7 +89,7 @@ def find_base(base: str = "embedded", token: str | None = None) -> BaseModel:
             raise ModelError(f"The embedded base model is missing: expected it in {EMBEDDED}; restore the folder from the repository.")
         return BaseModel("embedded", check_checkpoint(EMBEDDED), None, True, "embedded demo model")
     folder = Path(base).expanduser()
-    if folder.is_dir():
+    if base and folder.is_dir():
         return BaseModel(str(folder), check_checkpoint(folder), None, False, folder.resolve().name)
     named = _HUB_ID.fullmatch(base)
     if not named:

@@ -1,0 +1,172 @@
+"""Only FunctionGemma's kind of model is loaded, in words that say why not; answers end where the model stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pipeline import model as models
+from pipeline.errors import ModelError
+from pipeline.model import FUNCTION_GEMMA, Generation, cpu_threads, find_base, generate, load
+from tests.small_world import tiny_checkpoint
+
+PROMPTS = ["<bos><start_of_turn>user\n" + "hello " * n + "<end_of_turn>\n<start_of_turn>model\n" for n in (1, 9, 2, 30, 4)]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    return tiny_checkpoint(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def loaded(checkpoint):
+    return load(checkpoint, device="cpu")
+
+
+def broken(checkpoint, folder, **changes):
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    return folder
+
+
+def test_a_folder_is_found_with_what_callers_ask(checkpoint):
+    base = find_base(str(checkpoint))
+    assert (base.embedded, base.revision, base.path, base.context) == (False, None, str(checkpoint.resolve()), 4096)
+    assert type(base)(**base.to_json()) == base
+
+
+@pytest.mark.parametrize(("changes", "sentence"), [
+    ({"model_type": "llama"}, "is a model of type llama; only gemma3_text"),
+    ({"auto_map": {"AutoModel": "x.Y"}}, "wants to run code of its own"),
+])
+def test_another_kind_of_model_is_refused(checkpoint, tmp_path, changes, sentence):
+    with pytest.raises(ModelError, match=sentence):
+        find_base(str(broken(checkpoint, tmp_path / "m", **changes)))
+
+
+@pytest.mark.parametrize(("missing", "sentence"), [
+    ("config.json", "holds no config.json"), ("model.safetensors", "holds no .safetensors file"), ("tokenizer.json", "no tokenizer.json"),
+])
+def test_a_folder_with_something_missing_is_refused(checkpoint, tmp_path, missing, sentence):
+    folder = broken(checkpoint, tmp_path / "m")
+    (folder / missing).unlink()
+    with pytest.raises(ModelError, match=sentence):
+        find_base(str(folder))
+
+
+@pytest.mark.parametrize("name", ["nonsense", "a/b/c", "../x", "a b/c", "", "/no/such/folder"])
+def test_what_names_no_model_is_refused_without_the_network(name):
+    with pytest.raises(ModelError, match="There is no model"):
+        find_base(name)
+
+
+def test_offline_the_hub_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="The Hub cannot be reached and google/functiongemma-270m-it is not on this disk yet"):
+        find_base(FUNCTION_GEMMA)
+
+
+def answer(error, status):
+    import httpx2
+    from huggingface_hub import errors
+
+    response = httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co"))
+    return getattr(errors, error)("no", response=response)
+
+
+@pytest.mark.parametrize(("error", "status", "sentence"), [
+    ("GatedRepoError", 403, "is gated: accept its licence at https://huggingface.co/google/functiongemma-270m-it"),
+    ("RepositoryNotFoundError", 404, "on the Hub, or it is private"),
+    ("RevisionNotFoundError", 404, "has no revision v9"),
+    ("HfHubHTTPError", 401, "the token is not valid"),
+    ("HfHubHTTPError", 403, "may not read it"),
+    ("HfHubHTTPError", 429, "too many requests"),
+    ("HfHubHTTPError", 503, "the Hub answered 503"),
+])
+def test_what_the_hub_refuses_is_a_sentence(monkeypatch, error, status, sentence):
+    def refuse(*args, **kwargs):
+        raise answer(error, status)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ModelError, match=sentence):
+        find_base(f"{FUNCTION_GEMMA}@v9", token="hf_x")
+
+
+def test_a_hub_model_is_pinned_to_its_revision(monkeypatch, checkpoint, tmp_path):
+    asked = []
+
+    def download(repo_id, revision, token, allow_patterns):
+        asked.append((revision, allow_patterns))
+        return str(snapshot)
+
+    snapshot = tmp_path / "snapshots" / ("c0ffee" * 6)
+    shutil.copytree(checkpoint, snapshot)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    base = find_base(FUNCTION_GEMMA, token="hf_x")
+    assert (base.id, base.revision, base.label) == (FUNCTION_GEMMA, "c0ffee" * 6, "FunctionGemma 270M")
+    assert asked[0] == (None, ["config.json"]), "a wrong model costs no large download"
+    assert asked[1][0] == "c0ffee" * 6 and "*.safetensors" in asked[1][1] and not any("py" in pattern for pattern in asked[1][1])
+    (snapshot / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(ModelError, match="is a model of type llama"):
+        find_base(FUNCTION_GEMMA)
+
+
+def test_a_damaged_checkpoint_is_a_sentence(checkpoint, tmp_path):
+    folder = broken(checkpoint, tmp_path / "m")
+    (folder / "model.safetensors").write_bytes(b"not weights")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(folder)
+
+
+def test_a_tokenizer_without_the_control_tokens_is_refused(checkpoint, tmp_path):
+    folder = broken(checkpoint, tmp_path / "m")
+    text = (folder / "tokenizer.json").read_text().replace("<start_function_call>", "<start_of_something>")
+    (folder / "tokenizer.json").write_text(text)
+    with pytest.raises(ModelError, match="splits <start_function_call> into"):
+        load(folder)
+
+
+def test_a_small_model_is_float32_and_float16_is_refused(loaded, checkpoint):
+    import torch
+
+    assert loaded.dtype == "float32" and next(loaded.model.parameters()).dtype == torch.float32
+    with pytest.raises(ModelError, match="float16"):
+        load(checkpoint, dtype="float16")
+
+
+def test_the_number_format_follows_what_was_measured(monkeypatch):
+    monkeypatch.setattr(models, "_bfloat16_gain", lambda threads: 2.0)
+    assert models.choose_dtype("cpu") == "bfloat16"
+    monkeypatch.setattr(models, "_bfloat16_gain", lambda threads: 1.0)
+    assert models.choose_dtype("cpu") == "float32"
+
+
+def test_threads_follow_the_environment_and_the_container(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert cpu_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert cpu_threads() >= 1
+    monkeypatch.setattr(Path, "read_text", lambda self: "150000 100000\n")
+    monkeypatch.setattr(Path, "is_file", lambda self: True)
+    assert cpu_threads() == 1
+
+
+def test_batched_answers_equal_single_ones_in_order(loaded):
+    seen = []
+    batched = generate(loaded, PROMPTS, 12, progress=lambda fraction, message: seen.append((fraction, message)))
+    assert batched == [generate(loaded, [prompt], 12)[0] for prompt in PROMPTS]
+    assert all(len(answer.token_ids) <= 12 for answer in batched)
+    assert seen[-1] == (1.0, "5 of 5 answers")
+
+
+def test_an_answer_ends_with_its_stop_and_keeps_control_tokens(loaded):
+    ids = {token: loaded.tokenizer.convert_tokens_to_ids(token) for token in ("<start_function_call>", "<end_of_turn>")}
+    row = [ids["<start_function_call>"], ids["<end_of_turn>"], 0, 0]
+    made = models._generation(row, models.stop_ids(loaded.tokenizer), loaded.tokenizer)
+    assert made == Generation("<start_function_call><end_of_turn>", row[:2], True)
+    assert not models._generation(row[:1], models.stop_ids(loaded.tokenizer), loaded.tokenizer).stopped
+    assert models.stop_ids(loaded.tokenizer) == [1, 106, 50]
