@@ -103,7 +103,7 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
     try:
         calls = item.calls
     except DataError as problem:
-        yield error("tool_calls", str(problem), 'Write {"function": {"name": ..., "arguments": {...}}}.')
+        yield error("tool_calls", str(problem).rstrip("."), 'Write {"function": {"name": ..., "arguments": {...}}}.')
         return
     if item.completion and not calls and not item.reply_text.strip():
         yield error("reply", "the reply is empty", 'Give calls, or a sentence such as "I can\'t help with that.".')
@@ -246,7 +246,7 @@ def save(dataset: ToolDataset, folder: str | os.PathLike) -> Path:
 def load(folder: str | os.PathLike) -> ToolDataset:
     """The dataset that `save` wrote. Raises DataError with every line that cannot be read."""
     tools_text, examples_text = (_read(Path(folder) / name) for name in (TOOLS_FILE, EXAMPLES_FILE))
-    tools = tuple(tools_from_json(tools_text))
+    tools = tuple(tools_from_json(tools_text)) if tools_text.strip() != "[]" else ()
     examples: list[Example] = []
     issues: list[Issue] = []
     for row, line in enumerate(examples_text.split("\n"), start=1):  # not splitlines: text may hold U+2028
@@ -255,7 +255,7 @@ def load(folder: str | os.PathLike) -> ToolDataset:
         try:
             examples.append(Example.from_json(jsontext.loads(line)))
         except (jsontext.JsonTextError, DataError) as problem:
-            issues.append(Issue(row, "", "error", str(problem), "Mend or remove the line."))
+            issues.append(Issue(row, "", "error", str(problem).rstrip("."), "Mend or remove the line."))
     if len(examples) > MAX_ROWS:
         issues.append(Issue(None, "examples", "error", f"more than {MAX_ROWS} rows", "Leave some out."))
     if issues:
@@ -276,21 +276,21 @@ def _texts_of(dataset: ToolDataset) -> dict[str, str]:
         rows = "".join(f"{jsontext.dumps(item.to_json())}\n" for item in dataset.examples)
         tools = "[\n" + ",\n".join(jsontext.dumps(tool.to_json()) for tool in dataset.tools) + "\n]\n"
     except jsontext.JsonTextError as problem:
-        raise DataError(f"The dataset cannot be saved: it holds {problem}; correct or remove the row") from None
-    return {EXAMPLES_FILE: rows, TOOLS_FILE: tools}
+        raise DataError(f"The dataset cannot be saved: it holds {problem}; correct or remove the row.") from None
+    return {EXAMPLES_FILE: rows, TOOLS_FILE: tools if dataset.tools else "[]\n"}
 
 
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path} has more than the {MAX_BYTES >> 20} MB that a dataset may have")
+            raise DataError(f"{path} has more than the {MAX_BYTES >> 20} MB that a dataset may have.")
         return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(
-            f"{path} does not exist; a dataset is a folder with {TOOLS_FILE} and {EXAMPLES_FILE}, as `import` makes it"
+            f"{path} does not exist; a dataset is a folder with {TOOLS_FILE} and {EXAMPLES_FILE}, as `import` makes it."
         ) from None
     except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path} cannot be read as UTF-8 text ({problem})") from None
+        raise DataError(f"{path} cannot be read as UTF-8 text ({problem}).") from None
 
 
 def _call_names(item: Example) -> list[str]:

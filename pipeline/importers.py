@@ -94,7 +94,9 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
             own = _own_tools(draft.get("tools"), parsed_tools) if given is None else given
             messages = _messages(draft["messages"], own or (), note)
         except (DataError, jsontext.JsonTextError) as problem:
-            issues.append(Issue(number, "", "error", str(problem), "The row was left out; mend it and import again."))
+            issues.append(
+                Issue(number, "", "error", str(problem).rstrip("."), "The row was left out; mend it and import again.")
+            )
             continue
         formats[found.name] += 1
         examples.append(Example(messages, None if given is not None else own, _split_of(row)))
@@ -110,7 +112,7 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
     dataset = _with_common_tools(examples, given)
     if not dataset.tools and any(item.calls for item in examples):
         raise DataError(
-            f"{name} has calls but no tools; give the tools too, as a JSON list of function descriptions (--tools FILE)"
+            f"{name} has calls but no tools; give the tools too, as a JSON list of function descriptions (--tools FILE)."
         )
     dataset = _without_onesided_split(dataset, issues)
     issues += _file_notes(file.rows, parsed_tools, given)
@@ -205,7 +207,7 @@ def _call(rough: Any, where: str, tools: tuple[ToolSpec, ...], names: dict[Any, 
     try:
         arguments = read_arguments(inner.get(first(inner, ARGUMENT_KEYS) or ""))
     except DataError as problem:
-        raise DataError(f"{where}: {problem}") from None
+        raise DataError(f"{where}: {str(problem).rstrip('.')}") from None
     if isinstance(rough.get("id"), str | int):
         names[rough["id"]] = name.strip()
     spec = next((tool for tool in tools if tool.name == name.strip()), None)

@@ -57,12 +57,10 @@ def read_rows(path: str | os.PathLike, columns: Collection[str]) -> RowFile:
     else:
         kind, rows = "csv", _csv_rows(name, text, columns)
     if not rows:
-        raise DataError(
-            f"{name} holds no rows; expected one example a line (JSON Lines, CSV) or a JSON list of examples"
-        )
+        raise DataError(f"{name} holds no rows; {EXPECTED}.")
     if len(rows) > MAX_ROWS:
         raise DataError(
-            f"{name} has {len(rows)} rows, more than the {MAX_ROWS} that a dataset may have; leave some out"
+            f"{name} has {len(rows)} rows, more than the {MAX_ROWS} that a dataset may have; leave some out."
         )
     return RowFile(kind, rows, notes)
 
@@ -73,22 +71,20 @@ def read_text(path: str | os.PathLike, notes: list[Issue], expected: str = EXPEC
     try:
         if path.stat().st_size > MAX_BYTES:
             raise DataError(
-                f"{path.name} has {path.stat().st_size >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed; split it or leave rows out"
+                f"{path.name} has {path.stat().st_size >> 20} MB, more than the {MAX_BYTES >> 20} MB allowed; split it or leave rows out."
             )
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; check the name of the file") from None
+        raise DataError(f"{path} does not exist; check the name of the file.") from None
     except IsADirectoryError:
-        raise DataError(f"{path} is a folder; name a file in it") from None
+        raise DataError(f"{path} is a folder; name a file in it.") from None
     except (OSError, ValueError) as problem:
-        raise DataError(f"{str(path)!r} cannot be read ({problem})") from None
+        raise DataError(f"{str(path)!r} cannot be read ({problem}).") from None
     for magic, what in _MAGIC.items():
         if raw.startswith(magic):
-            raise DataError(f"{path.name} is {what}")
+            raise DataError(f"{path.name} is {what}.")
     if not raw.strip(b"\xef\xbb\xbf \t\r\n"):
-        raise DataError(
-            f"{path.name} is empty; expected one example a line (JSON Lines, CSV) or a JSON list of examples"
-        )
+        raise DataError(f"{path.name} is empty; {expected}.")
     encoding = "utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         text = raw.decode(encoding)
@@ -96,7 +92,7 @@ def read_text(path: str | os.PathLike, notes: list[Issue], expected: str = EXPEC
         text = _western(raw)
         if text is None:
             raise DataError(
-                f"{path.name} is not text: byte {problem.start} is neither UTF-8 nor Windows-1252; save it as UTF-8"
+                f"{path.name} is not text: byte {problem.start} is neither UTF-8 nor Windows-1252; save it as UTF-8."
             ) from None
         line = raw[: problem.start].count(b"\n") + 1
         notes.append(
@@ -109,7 +105,7 @@ def read_text(path: str | os.PathLike, notes: list[Issue], expected: str = EXPEC
             )
         )
     if any(ord(char) < 32 and char not in "\t\n\r\f\x1c\x1d\x1e\x1f" for char in text[:100_000]):
-        raise DataError(f"{path.name} is a binary file; {expected}")
+        raise DataError(f"{path.name} is a binary file; {expected}.")
     return text
 
 
@@ -135,7 +131,7 @@ def _json_rows(name: str, text: str) -> tuple[str, list[tuple[int, Any]]]:
         except jsontext.JsonTextError as problem:
             whole_problem = problem
             if sum(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines) < 2:
-                raise DataError(f"{name} cannot be read: {problem}; mend it there") from None
+                raise DataError(f"{name} cannot be read: {problem}; mend it there.") from None
     rows, issues = [], []
     for number, line in lines:
         try:
@@ -143,7 +139,7 @@ def _json_rows(name: str, text: str) -> tuple[str, list[tuple[int, Any]]]:
         except jsontext.JsonTextError as problem:
             issues.append(Issue(number, "", "error", str(problem), "Mend or remove the line."))
     if issues and not rows and whole_problem:
-        raise DataError(f"{name} cannot be read: {whole_problem}; mend it there", issues)
+        raise DataError(f"{name} cannot be read: {whole_problem}; mend it there.", issues)
     if issues:
         raise DataError(
             summary(f"{name} has {len(issues)} broken of {len(lines)} lines; mend or remove them", issues), issues
@@ -177,7 +173,7 @@ def _csv_rows(name: str, text: str, columns: Collection[str]) -> list[tuple[int,
         line = _broken_line(text, delimiter)
         issue = Issue(line, "", "error", str(problem), 'Put a cell that holds " in quotes and write "" for each.')
         raise DataError(
-            f"{name} is not usable as CSV from line {line} on ({problem}); quote the cell there and double the quotes in it",
+            f"{name} is not usable as CSV from line {line} on ({problem}); quote the cell there and double the quotes in it.",
             [issue],
         ) from None
     numbered = [
@@ -187,7 +183,7 @@ def _csv_rows(name: str, text: str, columns: Collection[str]) -> list[tuple[int,
         return [(number, [cell.strip() for cell in record]) for number, record in numbered]
     header = [cell.strip().lower() for cell in numbered[0][1]]
     if len(set(header)) != len(header):
-        raise DataError(f"{name} has two columns of one name ({', '.join(header)}); rename one")
+        raise DataError(f"{name} has two columns of one name ({', '.join(header)}); rename one.")
     rows: list[tuple[int, Any]] = []
     for number, record in numbered[1:]:
         cells = [cell.strip() for cell in record]

@@ -92,7 +92,7 @@ class ToolSpec:
             return obj
         tools = tools_from_json([obj])
         if len(tools) != 1:
-            raise DataError(f"Expected one tool, found {len(tools)}; use tools_from_json for a list")
+            raise DataError(f"Expected one tool, found {len(tools)}; use tools_from_json for a list.")
         return tools[0]
 
 
@@ -114,7 +114,7 @@ class ToolCall:
         """
         inner = obj.get("function", obj) if isinstance(obj, dict) else obj
         if not isinstance(inner, dict) or not isinstance(inner.get("name"), str) or not inner["name"].strip():
-            raise DataError(f"A call needs a name, found {schema.shown(obj)}")
+            raise DataError(f"A call needs a name, found {schema.shown(obj)}.")
         return cls(inner["name"].strip(), read_arguments(inner.get("arguments")))
 
     def display(self) -> str:
@@ -135,9 +135,9 @@ def read_arguments(value: Any) -> dict[str, Any]:
         else:
             jsontext.check(value)
     except jsontext.JsonTextError as error:
-        raise DataError(f"The arguments are not usable: {error}") from None
+        raise DataError(f"The arguments are not usable: {error}.") from None
     if not isinstance(value, dict):
-        raise DataError(f'The arguments must be an object such as {{"room": "hall"}}, found {schema.shown(value)}')
+        raise DataError(f'The arguments must be an object such as {{"room": "hall"}}, found {schema.shown(value)}.')
     return value
 
 
@@ -153,7 +153,7 @@ def tools_from_json(source: Any) -> list[ToolSpec]:
             source = jsontext.loads(source if isinstance(source, str) else source.decode("utf-8-sig"))
         except (jsontext.JsonTextError, UnicodeDecodeError) as error:
             raise DataError(
-                f"The tools are not usable: {error}; expected a JSON list of function descriptions"
+                f"The tools are not usable: {error}; expected a JSON list of function descriptions."
             ) from None
     else:
         source = list(source) if isinstance(source, tuple) else source
@@ -165,7 +165,7 @@ def tools_from_json(source: Any) -> list[ToolSpec]:
             tools.append(spec)
     if not tools and not issues:
         raise DataError(
-            "No tools found; expected a JSON list with at least one function description (name, description, parameters)"
+            "No tools found; expected a JSON list with at least one function description (name, description, parameters)."
         )
     if len(tools) > MAX_TOOLS:
         issues.append(
@@ -260,7 +260,7 @@ def _read_tool(obj: Any, number: int, issues: list[Issue]) -> ToolSpec | None:
 def summary(start: str, issues: Sequence[Issue], shown: int = 3) -> str:
     """One sentence of several problems: the first few, and how many more."""
     more = f"; and {len(issues) - shown} more" if len(issues) > shown else ""
-    return f"{start}: {'; '.join(str(issue) for issue in issues[:shown])}{more}"
+    return f"{start}: {'; '.join(str(issue) for issue in issues[:shown])}{more}."
 
 
 def control_tokens_in(text: str) -> list[str]:
