@@ -1,8 +1,8 @@
 """The command line: `python -m pipeline STAGE ...`, and the door at which every error becomes a sentence.
 
     parser      the words of each command; options come from pipeline.config
-    commands    one plain function a stage: unpack, call the pipeline, shape the answer
-    demo        the whole job on the sample data, of the same parts
+    data, training, answers, artifacts     one plain function a stage: unpack, call the pipeline, shape the answer
+    demo        the whole job on the sample data, of the same functions
     console     progress on stderr, the result on stdout
 
 Importing it loads no heavy package: the commands do, when they run.
@@ -20,14 +20,14 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pipeline.cli import commands, demo, parser
+from pipeline.cli import answers, artifacts, data, demo, parser, training
 from pipeline.cli.console import Console, results_only
 from pipeline.cli.result import Result
 from pipeline.errors import PipelineError
 
 COMMANDS = {
-    "demo": demo.demo, "import": commands.import_, "lint": commands.lint, "train": commands.train, "evaluate": commands.evaluate,
-    "chat": commands.chat, "export": commands.export, "inspect": commands.inspect,
+    "demo": demo.demo, "import": data.import_, "lint": data.lint, "train": training.train, "evaluate": answers.evaluate,
+    "chat": answers.chat, "export": artifacts.export, "inspect": artifacts.inspect,
 }  # fmt: skip
 DONE, FAILED, USAGE, INTERRUPTED, ENDED = 0, 1, 2, 130, 143  # the last two are 128 + SIGINT and 128 + SIGTERM, as shells count
 

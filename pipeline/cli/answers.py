@@ -4,3 +4,76 @@ How answers are made, parsed and compared is decided in pipeline.model, function
 """
 
 from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from pipeline import evaluate as evaluations
+from pipeline import functiongemma
+from pipeline import model as models
+from pipeline.cli import parser
+from pipeline.cli.console import Console, table
+from pipeline.cli.result import Result
+from pipeline.config import EvalConfig
+from pipeline.dataset import ToolDataset
+from pipeline.errors import DataError, RunError
+from pipeline.runs import Run
+from pipeline.sources import tools_from
+from pipeline.tools import ToolCall
+
+
+def evaluate(args: argparse.Namespace, console: Console) -> Result:
+    """Score a model, or an exported file, on held-out rows: the right tool, the exact call."""
+    config = EvalConfig(**parser.given(args, EvalConfig))
+    config.check()
+    run = Run(args.run)
+    report = evaluations.evaluate(run, on=config.on, split=config.split, progress=console.progress)
+    return Result({}, "")
+
+
+def chat(args: argparse.Namespace, console: Console) -> Result:
+    """Answer one request: the raw text with its control tokens, and the calls parsed from it."""
+    run = Run(args.run)
+    if not args.request.strip():
+        raise DataError("The request is empty; say what a user of your app might say.")
+    dataset = run.dataset()
+    tools = [tool.to_json() for tool in (tools_from(args.tools) if args.tools else dataset.tools)]
+    prompt = functiongemma.render_prompt([*_developer(dataset), {"role": "user", "content": args.request}], tools, True)
+    console.progress(0.1, f"loading the {args.on} model")
+    loaded = models.load(_model(run, args.on))
+    console.progress(0.6, "answering")
+    began = time.perf_counter()
+    (answer,) = models.generate(loaded, [prompt], parser.given(args, EvalConfig).get("max_new_tokens", 128))
+    seconds = time.perf_counter() - began
+    console.progress(1, "done")
+    reply = functiongemma.parse(answer.text, tools)
+    calls = [{"name": call.name, "arguments": call.arguments, "status": call.status} for call in reply.calls]
+    problems = [f"  {d.code}: {d.detail}" for d in reply.diagnostics]
+    lines = [answer.text, "", *[ToolCall(call.name, call.arguments).display() for call in reply.calls]]
+    lines += [] if reply.calls else [f"no call; the words are: {reply.text!r}"]
+    return Result(
+        {
+            "on": args.on, "request": args.request, "raw": answer.text, "text": reply.text, "calls": calls,
+            "diagnostics": [{"code": d.code, "detail": d.detail, "raw": d.raw} for d in reply.diagnostics],
+            "stopped": answer.stopped, "tokens": len(answer.token_ids), "seconds": round(seconds, 3), "prompt": prompt,
+        },
+        "\n".join(lines + problems),
+    )  # fmt: skip
+
+
+def _developer(dataset: ToolDataset) -> list[dict[str, Any]]:
+    """The developer message that most examples begin with: what the model was trained behind."""
+    first = Counter(row.messages[0]["content"] for row in dataset.examples if row.messages[0]["role"] in ("developer", "system"))
+    return [{"role": "developer", "content": first.most_common(1)[0][0]}] if first else []
+
+
+def _model(run: Run, on: str) -> Path | models.BaseModel:
+    """What `--on` names. Raises RunError for a run without a model, ModelError for a base that is not there any more."""
+    if on == "base":
+        return models.find_base("embedded" if run.base["embedded"] else run.base["path"])
+    if not run.model_path.is_dir():
+        raise RunError(f"{run.path} has no trained model yet (status {run.status}); train it to the end first.")
+    return run.model_path

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -116,17 +116,23 @@ def results_only() -> Iterator[TextIO]:
     """The real stdout, for the result alone: whatever libraries print meanwhile, native ones too, goes to stderr."""
     stdout = sys.stdout
     stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
     try:
-        number = stdout.fileno()
-    except (OSError, ValueError):  # a test's or a notebook's stand-in has no number
         with redirect_stdout(sys.stderr):
+            if _is_descriptor_1(stdout):
+                stdout = open(kept, "w", encoding="utf-8", closefd=False)
             yield stdout
-        return
-    kept = os.dup(number)
-    os.dup2(2, number)
-    try:
-        with open(kept, "w", encoding="utf-8", closefd=False) as real, redirect_stdout(sys.stderr):
-            yield real
     finally:
-        os.dup2(kept, number)
+        with suppress(BrokenPipeError):  # the reader has left; the door has seen that already
+            stdout.flush()
+        os.dup2(kept, 1)
         os.close(kept)
+
+
+def _is_descriptor_1(stream: TextIO) -> bool:
+    """False for the stand-ins of tests and notebooks."""
+    try:
+        return stream.fileno() == 1
+    except (OSError, ValueError):
+        return False

@@ -10,9 +10,10 @@ import json
 import os
 import secrets
 import shutil
-from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pipeline import dataset as datasets
 from pipeline.cli.console import Console, table
@@ -21,7 +22,10 @@ from pipeline.dataset import EXAMPLES_FILE, TOOLS_FILE, ToolDataset
 from pipeline.errors import DataError
 from pipeline.files import write_atomic
 from pipeline.importers import ImportReport, read
-from pipeline.tools import Issue, ToolSpec, lint_tools, tools_from_json
+from pipeline.sources import tools_from
+from pipeline.tools import Issue, lint_tools
+
+Progress = Callable[[float, str], None]
 
 REPORT_FILE = "report.json"
 SHOWN = 20
@@ -30,47 +34,50 @@ SHOWN = 20
 
 def import_(args: argparse.Namespace, console: Console) -> Result:
     """Read tools and examples in the formats of the wild -> tools.json, examples.jsonl, report.json."""
-    _check_out(args.out, [*args.files, *([args.tools] if args.tools else [])])
-    tools = read_tools(args.tools) if args.tools else None
-    parts: list[ToolDataset] = []
-    reports: list[tuple[Path, ImportReport]] = []
-    for number, file in enumerate(args.files):
-        console.progress(number / len(args.files), f"reading {file}")
-        if file.is_dir():
-            raise DataError(f"{file} is a folder; name the file with the examples in it.")
-        dataset, report = read(file, tools)
-        parts.append(dataset)
-        reports.append((file, report))
-    whole = merge(parts)
-    if not whole.examples:
-        first = next((issue for _, report in reports for issue in report.issues), None)
-        raise DataError(f"No example could be read from {', '.join(map(str, args.files))}{f': {first}' if first else ''}.")
+    dataset, reports = import_files(args.files, args.tools, args.out, console.progress)
     summary = _summary(reports)
-    _save(whole, summary, args.out)
-    console.progress(1, "done")
     lines = [
         f"{summary['imported']} of {summary['read']} rows imported ({summary['changed']} changed on the way), "
-        f"{summary['refused']} refused; {len(whole.tools)} tools -> {args.out}",
-        *_listed([issue for _, report in reports for issue in report.issues]),
+        f"{summary['refused']} refused; {len(dataset.tools)} tools -> {args.out}",
+        *_listed([issue for report in reports for issue in report.issues]),
         f"next: python -m pipeline lint {args.out}",
     ]
-    return Result({"out": str(args.out), "tools": len(whole.tools), "examples": len(whole.examples), **summary}, "\n".join(lines))
+    return Result({"out": str(args.out), "tools": len(dataset.tools), "examples": len(dataset.examples), **summary}, "\n".join(lines))
+
+
+def import_files(files: list[Path], tools: Path | None, out: Path, progress: Progress) -> tuple[ToolDataset, list[ImportReport]]:
+    """The dataset of all `files` in `out`, and a report a file. Raises DataError, and then leaves `out` as it was."""
+    _check_out(out, [*files, *([tools] if tools else [])])
+    given = tools_from(tools) if tools else None
+    parts: list[ToolDataset] = []
+    reports: list[ImportReport] = []
+    for number, file in enumerate(files):
+        progress(number / len(files), f"reading {file}")
+        dataset, report = read(file, given)
+        parts.append(dataset)
+        reports.append(report)
+    whole = merge(parts)
+    if not whole.examples:
+        first = next((issue for report in reports for issue in report.issues if issue.severity == "error"), None)
+        raise DataError(f"No example could be read from {', '.join(map(str, files))}{f': {first}' if first else ''}.")
+    if not whole.tools:
+        raise DataError("The rows bring no tools; name the functions, a JSON list, with --tools FILE.")
+    _save(whole, _summary(reports), out)
+    progress(1.0, f"{len(whole.examples)} examples imported")
+    return whole, reports
 
 
 def lint(args: argparse.Namespace, console: Console) -> Result:
     """Say what is wrong with a dataset: what blocks training, what costs accuracy, what FunctionGemma will not see."""
     dataset = datasets.load(args.dataset)
     issues = [*lint_tools(dataset.tools), *datasets.validate(dataset)]
-    issues = list(dict.fromkeys(issues))
     errors = [issue for issue in issues if issue.severity == "error"]
     statistics = datasets.statistics(dataset)
-    counts = Counter(call.name for example in dataset.examples for call in example.calls)
-    calls = [(tool.name, counts[tool.name]) for tool in dataset.tools]
     text = [
         f"{len(dataset.examples)} examples, {len(dataset.tools)} tools; {len(errors)} problems must be fixed, "
         f"{len(issues) - len(errors)} are worth a look",
         *_listed(errors + [issue for issue in issues if issue.severity != "error"]),
-        table(("tool", "calls"), calls),
+        table(("tool", "rows that call it"), list(statistics["by_tool"].items())),
     ]
     return Result(
         {"errors": len(errors), "warnings": len(issues) - len(errors), "issues": [i.to_json() for i in issues], "statistics": statistics},
@@ -79,29 +86,19 @@ def lint(args: argparse.Namespace, console: Console) -> Result:
     )
 
 
-def read_tools(path: Path) -> list[ToolSpec]:
-    """The tools in a JSON file. Raises DataError."""
-    if not path.is_file():
-        raise DataError(f"There is no file {path}; --tools names a JSON list of function descriptions.")
-    try:
-        return tools_from_json(path.read_bytes())
-    except DataError as error:
-        raise DataError(f"{path}: {error}", error.issues) from error
-
-
 def merge(parts: list[ToolDataset]) -> ToolDataset:
     """One dataset of several. A row keeps the tools of its own file, because they are what its prompt declares."""
-    common = parts[0].tools
+    common = next((part.tools for part in parts if part.tools), ())
     rows = []
     for part in parts:
-        same = part.tools == common
+        same = part.tools in (common, ())
         rows += [row if same or row.tools is not None else replace(row, tools=part.tools) for row in part.examples]
     return ToolDataset(common, tuple(rows))
 
 
-def _summary(reports: list[tuple[Path, ImportReport]]) -> dict:
+def _summary(reports: list[ImportReport]) -> dict[str, Any]:
     """The reports of all files, and their sums."""
-    files = [{"file": str(file), **report.to_json()} for file, report in reports]
+    files = [report.to_json() for report in reports]
     return {**{key: sum(file[key] for file in files) for key in ("read", "imported", "changed", "refused")}, "files": files}
 
 
@@ -122,7 +119,7 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
             raise DataError(f"--out {out} would overwrite {path}, which is being imported; name another folder.")
 
 
-def _save(dataset: ToolDataset, report: dict, out: Path) -> None:
+def _save(dataset: ToolDataset, report: dict[str, Any], out: Path) -> None:
     """All three files appear together: they are written to a folder beside `out`, which then takes its name."""
     out = out.resolve()
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -109,8 +109,8 @@ def _add(stage: argparse.ArgumentParser, options: Iterable[Option]) -> None:
 
 def _help(option: Option) -> str:
     default = "what suits the base model" if option.optional else str(option.default)
-    bounds = [f"at least {option.low:g}"] * (option.low is not None) + [f"at most {option.high:g}"] * (option.high is not None)
-    return f"{option.help} ({'; '.join([', '.join(bounds)] * bool(bounds) + [f'default: {default}'])})".replace("%", "%%")
+    bounds = [f"{word} {bound:g}" for word, bound in (("at least", option.low), ("at most", option.high)) if bound is not None]
+    return f"{option.help} ({', '.join([*bounds, f'default: {default}'])})".replace("%", "%%")
 
 
 def _bool(text: str) -> bool:

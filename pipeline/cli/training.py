@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import dataset as datasets
+from pipeline import train as trainings
 from pipeline.cli import parser
 from pipeline.cli.console import Console, duration
 from pipeline.cli.result import Result
 from pipeline.config import TrainConfig, preset
 from pipeline.errors import ConfigError, RunError
+from pipeline.model import find_base
 from pipeline.runs import Run, StepLog
 
-Progress = Callable[..., None]
+Progress = Callable[..., None]  # (fraction, message), and seconds left where they are known
 
 
 def train(args: argparse.Namespace, console: Console) -> Result:
@@ -31,6 +33,8 @@ def train(args: argparse.Namespace, console: Console) -> Result:
     TrainConfig(**options).check()
     run = open_run(args.dataset, args.out, args.base, options, args.preset, console.progress)
     run, stopped_by = train_run(run, console.progress, budget)
+    if stopped_by is not None:
+        console.say(f"Stopped after step {run.info['steps']} of {run.info['total_steps']}; the same command goes on from there.")
     return _result(run, stopped_by)
 
 
@@ -50,21 +54,16 @@ def open_run(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is not a run; name a new folder in --out.")
     if progress:
-        progress(0, "loading the base model's files")
-    from pipeline.model import find_base
-    from pipeline.train import prepare
-
+        progress(0, "checking the dataset")
     found = find_base(base or "embedded")
     config = TrainConfig(**options)
     if preset_name:
         config = replace(preset(preset_name, found.embedded, config), max_steps=config.max_steps)
-    return prepare(rows, config, out, found)
+    return trainings.prepare(rows, config, out, found, title=out.resolve().name)
 
 
 def train_run(run: Run, progress: Progress, time_budget: float | None = None) -> tuple[Run, signal.Signals | None]:
     """Train until finished, out of time, or told to stop; which signal told it is the second value."""
-    from pipeline.train import train
-
     def on_step(step: StepLog) -> None:
         began.append(step.step)
         loss = "" if step.loss is None else f", loss {step.loss:.3f}"
@@ -72,7 +71,7 @@ def train_run(run: Run, progress: Progress, time_budget: float | None = None) ->
 
     began: list[int] = []
     with _stopping(run, began) as signals:
-        run = train(run, time_budget=time_budget, on_step=on_step)
+        run = trainings.train(run, time_budget=time_budget, on_step=on_step)
     return run, signals[0] if signals and run.status != "done" else None
 
 
@@ -123,6 +122,4 @@ def _result(run: Run, stopped_by: signal.Signals | None) -> Result:
     text = f"{run.status}: {info['steps']} of {info['total_steps']} steps in {duration(info['seconds'])}{loss} -> {run.path}\n" + (
         f"next: python -m pipeline evaluate {run.path}" if done else "the same command goes on from here"
     )
-    if stopped_by is None:
-        return Result(json, text)
-    return Result(json, text, "", 128 + stopped_by)
+    return Result(json, text, status=0 if stopped_by is None else 128 + stopped_by)

@@ -1,0 +1,35 @@
+"""`export` and `inspect`: files for phones, made, run and looked into. How, is decided in pipeline.export."""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline import export as exports
+from pipeline.cli import parser
+from pipeline.cli.console import Console
+from pipeline.cli.result import Result
+from pipeline.config import ExportConfig
+from pipeline.errors import ExportError
+from pipeline.runs import Run
+
+
+def export(args: argparse.Namespace, console: Console) -> Result:
+    """Make a file for phones from a trained run, run it, and compare its answers with the model's."""
+    options = parser.given(args, ExportConfig)
+    config = ExportConfig(**options)
+    config.check()
+    run = Run(args.run)
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise ExportError(f"--out must be a folder, and {args.out} is a file; name another one.")
+    artifact = exports.export(
+        run, config.format, config.quantize, args.out, console.progress,
+        cache_length=options.get("cache_length"), wrap_turns=config.wrap_turns,
+    )  # fmt: skip
+    text = f"{artifact.path}: {artifact.sentence}\nsha256 {artifact.sha256}\nnext: python -m pipeline inspect {artifact.path}"
+    return Result({"artifacts": [artifact.to_json()]}, text)
+
+
+def inspect(args: argparse.Namespace, console: Console) -> Result:
+    """Look into an exported file: sections, tokenizer, stop tokens, quantisation, and what is wrong with it."""
+    found = exports.inspect(args.file)
+    return Result(found, exports.as_text(found))

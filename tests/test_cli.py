@@ -1,0 +1,272 @@
+"""The command line's promises: exit status, one sentence, one JSON line, progress where it belongs, nothing half-written."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import cli
+from pipeline.cli import console as consoles
+from pipeline.cli import parser
+from pipeline.cli.result import Result
+from pipeline.config import EvalConfig, ExportConfig, TrainConfig
+from pipeline.errors import ConfigError, PipelineError
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = [
+    {"name": "set_light", "description": "Switch a light", "parameters": {
+        "type": "object", "properties": {"room": {"type": "string"}, "on": {"type": "boolean"}}, "required": ["room"]}},
+    {"name": "set_timer", "description": "Start a timer", "parameters": {
+        "type": "object", "properties": {"minutes": {"type": "integer"}}, "required": ["minutes"]}},
+]  # fmt: skip
+
+
+def row(request: str, name: str, arguments: dict) -> dict:
+    call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    return {"messages": [{"role": "user", "content": request}, {"role": "assistant", "tool_calls": [call]}]}
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch) -> Path:
+    """A folder with tools.json and rows.jsonl, which is where the commands run."""
+    rows = [row(f"start a timer for {n} minutes", "set_timer", {"minutes": n}) for n in range(1, 13)]
+    rows += [row(f"light up the {room}", "set_light", {"room": room, "on": True}) for room in ("hall", "attic", "kitchen", "cellar")]
+    (tmp_path / "tools.json").write_text(json.dumps(TOOLS), "utf-8")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def everything_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+# ---------------------------------------------------------------------------------------------------------------- words
+
+
+@pytest.mark.parametrize("words", [[], *[[name] for name in cli.COMMANDS]])
+def test_help_says_what_a_command_is_for(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([*words, "--help"])
+    assert left.value.code == 0
+    assert "usage: python -m pipeline" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [
+    [], ["nonsense"], ["import"], ["import", "rows.jsonl"], ["lint"], ["train", "data"], ["train", "data", "--out", "run", "--method", "no"],
+    ["train", "data", "--out", "run", "--max-steps", "many"], ["evaluate"], ["chat", "run"], ["export", "run", "--format", "zip"],
+    ["inspect"], ["demo"], ["lint", "data", "--nonsense"], ["evaluate", "run", "--constrained", "perhaps"],
+])  # fmt: skip
+def test_misspelled_commands_exit_with_2(words, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main(words)
+    assert left.value.code == cli.USAGE
+    assert capsys.readouterr().err.startswith("usage:")
+
+
+@pytest.mark.parametrize(("words", "kind"), [
+    (["train", "data", "--out", "run"], TrainConfig), (["evaluate", "run"], EvalConfig), (["export", "run"], ExportConfig)])  # fmt: skip
+def test_every_option_is_a_flag_and_comes_back_as_it_was_typed(words, kind):
+    build = parser.build(cli.COMMANDS)
+    assert parser.given(build.parse_args(words), kind) == {}
+    for option in kind.options():
+        value = option.choices[-1] if option.choices else {str: "word", int: 7, float: 0.25, bool: False}[option.kind]
+        typed = build.parse_args([*words, option.flag, str(value).lower() if option.kind is bool else str(value)])
+        assert parser.given(typed, kind) == {option.name: value}
+
+
+def test_the_flags_of_a_configuration_are_understood():
+    config = TrainConfig(method="lora", learning_rate=3e-4, max_steps=9, gradient_checkpointing=True, lora_r=8)
+    typed = parser.build(cli.COMMANDS).parse_args(["train", "data", "--out", "run", *config.to_flags()])
+    assert TrainConfig(**parser.given(typed, TrainConfig)) == config
+
+
+def test_a_bare_switch_means_true():
+    typed = parser.build(cli.COMMANDS).parse_args(["evaluate", "run", "--constrained"])
+    assert parser.given(typed, EvalConfig) == {"constrained": True}
+
+
+# ---------------------------------------------------------------------------------------------------------------- the door
+
+
+def serve(monkeypatch, command) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "lint", command)
+
+
+def test_the_result_is_the_last_line_of_stdout_and_the_only_one(monkeypatch, capfd):
+    def command(args, console):
+        """Lint."""
+        print("a library prints")
+        os.write(1, b"a native library prints\n")
+        console.progress(0.5, "halfway")
+        return Result({"rows": 3, "name": "Zoë"}, "three rows")
+
+    serve(monkeypatch, command)
+    assert cli.main(["lint", "data", "--json"]) == cli.DONE
+    out, err = capfd.readouterr()
+    assert out == '{"rows": 3, "name": "Zoë"}\n'
+    assert "a library prints" in err and "a native library prints" in err and "50%  halfway" in err
+    assert cli.main(["lint", "data"]) == cli.DONE
+    assert capfd.readouterr().out == "three rows\n"
+    print("stdout is back")
+    assert capfd.readouterr().out == "stdout is back\n"
+
+
+@pytest.mark.parametrize(("error", "sentence", "status"), [
+    (PipelineError("row 3: expected\na name."), "error: row 3: expected a name.", cli.FAILED),
+    (OSError(28, "No space left on device", "out/data"), "error: out/data: No space left on device; make sure", cli.FAILED),
+    (PermissionError(13, "Permission denied", "/x"), "error: /x: Permission denied; make sure", cli.FAILED),
+    (MemoryError(), "error: Memory ran out; close other programs", cli.FAILED),
+    (KeyboardInterrupt(), "Stopped before it was done; nothing half-written was left.", cli.INTERRUPTED),
+])  # fmt: skip
+def test_every_error_is_one_sentence(monkeypatch, capsys, error, sentence, status):
+    def command(args, console):
+        """Lint."""
+        raise error
+
+    serve(monkeypatch, command)
+    assert cli.main(["lint", "data", "--json"]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(sentence) and err.count("\n") == 1
+
+
+def test_a_defect_is_logged_with_its_traceback_and_shown_without(monkeypatch, capsys, tmp_path):
+    def command(args, console):
+        """Lint."""
+        return {}["nothing"]
+
+    serve(monkeypatch, command)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    assert cli.main(["lint", "data"]) == cli.FAILED
+    err = capsys.readouterr().err
+    assert err.startswith("error: This is a defect of ours (KeyError); the details are in ") and err.count("\n") == 1
+    (log,) = tmp_path.glob("functiongemma-studio-*.log")
+    assert str(log) in err and "Traceback" in log.read_text("utf-8") and "Traceback" not in err
+
+
+def test_a_result_that_is_not_a_success_is_printed_and_fails(monkeypatch, capsys):
+    def command(args, console):
+        """Lint."""
+        return Result({"errors": 2}, "two", "Two problems must be fixed.")
+
+    serve(monkeypatch, command)
+    assert cli.main(["lint", "data", "--json"]) == cli.FAILED
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"errors": 2}
+    assert err == "error: Two problems must be fixed.\n"
+
+
+def test_sigterm_leaves_like_ctrl_c(monkeypatch, capsys):
+    def command(args, console):
+        """Lint."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    serve(monkeypatch, command)
+    before = signal.getsignal(signal.SIGTERM)
+    assert cli.main(["lint", "data"]) == cli.ENDED
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_reader_that_leaves_early_is_no_defect(world):
+    """`... --help | true` and the like: no traceback, whatever the exit status."""
+    ran = subprocess.run(
+        f"{sys.executable} -m pipeline import rows.jsonl --tools tools.json --out data --json | true",
+        shell=True, cwd=world, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in ran.stderr and "Exception" not in ran.stderr
+
+
+# ---------------------------------------------------------------------------------------------------------------- progress
+
+
+def test_the_progress_file_is_whole_and_says_where_it_is(tmp_path):
+    file = tmp_path / "progress.json"
+    console = consoles.Console(file, io.StringIO())
+    console.progress(0.25, "step 1 of 4", eta=12.34)
+    assert json.loads(file.read_text("utf-8")) == {"fraction": 0.25, "message": "step 1 of 4", "eta_seconds": 12.3}
+    console.progress(0.5, "too soon after to be worth a write")
+    assert json.loads(file.read_text("utf-8"))["fraction"] == 0.25
+    console.progress(1.0, "done")
+    assert json.loads(file.read_text("utf-8"))["fraction"] == 1.0
+    assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_a_progress_file_without_a_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--progress-file must lie in a folder that exists"):
+        consoles.Console(tmp_path / "missing" / "progress.json")
+
+
+def test_parts_of_parts_add_up():
+    stream = io.StringIO()
+    console = consoles.Console(stream=stream)
+    console.part(0.5, 1.0).part(0.0, 0.5)(1.0, "three quarters")
+    assert stream.getvalue().startswith(" 75%  three quarters")
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(0.2, "0 s"), (59.4, "59 s"), (200, "3 min 20 s"), (8000, "2 h 13 min")])
+def test_durations_are_said_as_people_say_them(seconds, words):
+    assert consoles.duration(seconds) == words
+
+
+# ---------------------------------------------------------------------------------------------------------------- import, lint
+
+
+def test_import_writes_the_three_files_and_counts_every_row(world, capsys):
+    with (world / "rows.jsonl").open("a", encoding="utf-8") as rows:
+        rows.write(json.dumps({"messages": [{"role": "user", "content": "nobody answers"}]}) + "\n")
+    assert cli.main(["import", "rows.jsonl", "--tools", "tools.json", "--out", "data", "--json"]) == cli.DONE
+    said = json.loads(capsys.readouterr().out)
+    assert everything_in(world / "data") == {"tools.json", "examples.jsonl", "report.json"}
+    assert (said["read"], said["imported"], said["refused"]) == (17, 16, 1)
+    assert said["examples"] == 16 and said["tools"] == 2
+    assert json.loads((world / "data" / "report.json").read_text("utf-8"))["imported"] == 16
+    assert not list(world.glob(".*partial"))
+
+
+def test_several_files_become_one_dataset(world, capsys):
+    (world / "more.jsonl").write_text(json.dumps(row("tea for 4 minutes", "set_timer", {"minutes": 4})) + "\n", "utf-8")
+    assert cli.main(["import", "rows.jsonl", "more.jsonl", "--tools", "tools.json", "--out", "data", "--json"]) == cli.DONE
+    said = json.loads(capsys.readouterr().out)
+    assert said["examples"] == said["imported"] == 17
+    assert [file["imported"] for file in said["files"]] == [16, 1]
+
+
+def test_importing_again_replaces_the_dataset_and_nothing_else(world, capsys):
+    words = ["import", "rows.jsonl", "--tools", "tools.json", "--out", "data"]
+    assert cli.main(words) == cli.DONE
+    before = (world / "data" / "examples.jsonl").read_bytes()
+    (world / "data" / "notes.txt").write_text("mine", "utf-8")
+    assert cli.main(words) == cli.DONE
+    assert (world / "data" / "examples.jsonl").read_bytes() == before
+    assert (world / "data" / "notes.txt").read_text("utf-8") == "mine"
+
+
+def test_lint_lists_everything_and_fails_on_what_blocks_training(world, capsys):
+    bad = [row("switch", "no_such_tool", {}), row("timer", "set_timer", {"minutes": "two"}), row("tea", "set_timer", {"minutes": 3})]
+    (world / "data").mkdir()
+    (world / "data" / "tools.json").write_text(json.dumps(TOOLS), "utf-8")
+    (world / "data" / "examples.jsonl").write_text("".join(json.dumps(r) + "\n" for r in bad), "utf-8")
+    assert cli.main(["lint", "data", "--json"]) == cli.FAILED
+    out, err = capsys.readouterr()
+    said = json.loads(out)
+    assert said["errors"] == 2 and {issue["row"] for issue in said["issues"] if issue["severity"] == "error"} == {1, 2}
+    assert "2 problems in data must be fixed before training" in err
+
+
+def test_lint_of_a_clean_dataset_is_a_success(world, capsys):
+    assert cli.main(["import", "rows.jsonl", "--tools", "tools.json", "--out", "data"]) == cli.DONE
+    capsys.readouterr()
+    assert cli.main(["lint", "data", "--json"]) == cli.DONE
+    said = json.loads(capsys.readouterr().out)
+    assert said["errors"] == 0 and said["statistics"]["rows"] == 16
