@@ -5,6 +5,7 @@ Bounds are checked by the configuration itself, in its own words, so that the pa
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,14 +16,15 @@ import gradio as gr
 from pipeline import dataset
 from pipeline.config import BASE_DEFAULTS, PRESETS, Option, TrainConfig, planned_steps, preset, resolve
 from pipeline.errors import ConfigError
-from pipeline.runs import Project
+from pipeline.model import FUNCTION_GEMMA
+from pipeline.runs import Project, Run
 from pipeline.ui import state
 
 EMBEDDED = "embedded"
-FUNCTION_GEMMA = "google/functiongemma-270m-it"
-BASES = [("Embedded demo model", EMBEDDED), ("FunctionGemma 270M (needs access on the Hub)", FUNCTION_GEMMA)]
-"""What may be trained here. A list, not a text field: a client's text never becomes a path or a repository."""
-BASE_HELP = "The model that is trained."
+BASES = [("Embedded demo model", EMBEDDED)]
+"""What anybody may train here. A list, not a text field: a client's text never becomes a path or a repository."""
+WITH_A_TOKEN = [("FunctionGemma 270M (gated: uses this machine's own Hub token)", FUNCTION_GEMMA)]
+BASE_HELP = "The model that is trained. The embedded one is a small stand-in that ships with the studio."
 PRESET_CHOICES = [(text.partition(":")[0], name) for name, (text, _) in PRESETS.items()]
 ANY_CONTEXT = 1_048_576
 """Steps do not depend on how long a text the base can read; the run itself is resolved with the real number."""
@@ -50,6 +52,11 @@ class Rows:
     blocking: int
 
 
+def bases() -> list[tuple[str, str]]:
+    """Names and ids of the bases on offer. On a Space the machine's token is its owner's, not the visitor's: nobody else may use it."""
+    return BASES if os.environ.get("SPACE_ID") else BASES + WITH_A_TOKEN
+
+
 def widgets() -> list[Any]:
     """One widget an option, in the order of `TrainConfig.options()`; empty means what suits the base."""
     with gr.Row(elem_classes="settings"):
@@ -57,13 +64,14 @@ def widgets() -> list[Any]:
 
 
 def _widget(option: Option) -> Any:
-    words = {"label": option.name, "info": f"{option.help}{_bounds(option)}", "elem_id": f"train-{option.name}", "min_width": 260}
+    words = {"label": option.name, "info": f"{option.help}{_bounds(option)}", "elem_id": f"train-{option.name}", "min_width": 240}
     default = None if option.optional else option.default
     if option.kind is bool or option.choices:
         named = list(option.choices) if option.choices else [("yes", True), ("no", False)]
         named = [*([("as suits the base", "")] if option.optional else []), *named]
         return gr.Dropdown(named, value="" if option.optional else default, **words)
-    return gr.Number(default, precision=0 if option.kind is int else None, placeholder=_usual(option), **words)
+    # Text, because an empty number field reads as 0; the option itself says what a text stands for.
+    return gr.Textbox("" if default is None else f"{default:g}", placeholder=_usual(option), max_lines=1, **words)
 
 
 def _bounds(option: Option) -> str:
@@ -80,21 +88,20 @@ def _usual(option: Option) -> str | None:
 
 
 def read(values: Sequence[Any]) -> Choices:
-    """What the browser sent, in the order preset, base, options. Raises ConfigError for what is no choice of ours."""
+    """What the browser sent, in the order preset, base, options. Raises ConfigError for what is no choice of ours or no such value."""
     chosen, base, *rest = values
-    if base not in {name for _, name in BASES}:
+    if base not in {name for _, name in bases()}:
         raise ConfigError(f"There is no base model {str(base)[:60]!r} here; choose one from the list.")
     options = TrainConfig.options()
-    named = dict(zip((option.name for option in options), rest, strict=True))
-    return Choices(str(chosen), base, {name: value for name, value in named.items() if value not in ("", None)})
+    typed = {option.name: option.parse(str(value)) for option, value in zip(options, rest, strict=True) if value not in ("", None)}
+    return Choices(str(chosen), base, typed)
 
 
 def config(choices: Choices) -> TrainConfig:
     """The configuration that was chosen; epochs that were typed count more than the preset's. Raises ConfigError."""
-    typed = {name: float(value) if TrainConfig.option(name).kind is float else value for name, value in choices.values.items()}
-    made = TrainConfig(**typed)
+    made = TrainConfig(**choices.values)
     made.check()
-    if choices.preset not in PRESETS or made.num_train_epochs is None:
+    if made.num_train_epochs is None:
         made = preset(choices.preset, choices.embedded, made)
     return made
 
@@ -104,15 +111,17 @@ def steps(made: TrainConfig, choices: Choices, rows: Rows) -> int:
     return planned_steps(resolve(made, choices.embedded, ANY_CONTEXT), rows.train)
 
 
-def units(made: TrainConfig, choices: Choices, rows: Rows) -> float:
-    """What its duration is proportional to: examples that pass through the model."""
-    full = resolve(made, choices.embedded, ANY_CONTEXT)
-    return steps(made, choices, rows) * min(rows.train, full.per_device_train_batch_size * full.gradient_accumulation_steps)
+def work(base_id: str, made: TrainConfig, steps: int, rows: int, embedded: bool) -> tuple[str, float]:
+    """The kind of work and its units for `timings`: examples that pass through the model in `steps` steps."""
+    full = resolve(made, embedded, ANY_CONTEXT)
+    return f"train {base_id} {full.method}", steps * min(rows, full.per_device_train_batch_size * full.gradient_accumulation_steps)
 
 
-def timing(made: TrainConfig, choices: Choices) -> str:
-    """The kind of work for `timings`."""
-    return f"train {choices.base} {made.method}"
+def work_left(run: Run) -> tuple[str, float]:
+    """The same for what a run still has before it."""
+    info = run.info
+    rows = sum(example.split == "train" for example in run.dataset().examples)
+    return work(info["base"]["id"], run.config, info["total_steps"] - info["steps"], rows, info["base"]["embedded"])
 
 
 def command(made: TrainConfig, choices: Choices) -> str:
@@ -124,10 +133,10 @@ def command(made: TrainConfig, choices: Choices) -> str:
     return shlex.join([*words, *made.to_flags()])
 
 
-def rows(project: Project | None) -> Rows:
+def rows(project: Project | None, made: TrainConfig) -> Rows:
     """What there is to train on. Raises PipelineError if the dataset's files are damaged."""
     found = state.known(project)
     if found is None:
         return Rows(0, 0, 0)
-    examples = dataset.split(found.dataset).examples
+    examples = dataset.split(found.dataset, made.test_fraction, made.split_seed).examples
     return Rows(len(examples), sum(example.split != "test" for example in examples), found.must_fix)

@@ -6,15 +6,20 @@ reload or a restart of the server changes nothing. This file knows nothing about
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from pipeline import train
+from pipeline.config import TrainConfig
 from pipeline.errors import PipelineError, RunError
-from pipeline.runs import Run
+from pipeline.model import BaseModel
+from pipeline.runs import Project, Run
 from pipeline.ui import jobs, settings, train_view
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
+from pipeline.ui.state import known
 from pipeline.ui.timings import in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
 
@@ -58,7 +63,7 @@ def build(page: Page) -> None:
         sentence = gr.HTML(elem_id="train-plan")
         start = gr.Button("Train", variant="primary", elem_id="train-start")
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
-            base = gr.Dropdown(settings.BASES, value=settings.EMBEDDED, label="base", info=settings.BASE_HELP, elem_id="train-base")
+            base = gr.Dropdown(settings.bases(), value=settings.EMBEDDED, label="base", info=settings.BASE_HELP, elem_id="train-base")
             fields = settings.widgets()
         with gr.Accordion("The same as a command", open=False, elem_id="train-command-part"):
             command = gr.Code(language="shell", lines=2, interactive=False, show_label=False, elem_id="train-command", wrap_lines=True)
@@ -89,7 +94,7 @@ def show(key: Any, run_id: Any, *choices: Any) -> list[Any]:
     """Everything in the tab: the open run or else the newest, the settings, the earlier runs."""
     project = find_project(key)
     run = open_run(key, run_id)
-    if project is None or (run is None and not settings.rows(project).examples):
+    if project is None or (run is None and known(project) is None):
         words = empty("No training yet", NOTHING)
         return [words, gr.update(visible=True), HIDE, HIDE, "", "", "", HIDE, "", None, *_live(None)]
     return [
@@ -106,13 +111,13 @@ def plan(key: Any, run_id: Any, *choices: Any) -> tuple[str, str, dict[str, Any]
     try:
         chosen = settings.read(choices)
         config = settings.config(chosen)
-        rows = settings.rows(find_project(key))
+        rows = settings.rows(find_project(key), config)
         if rows.blocking:
             raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
         steps = settings.steps(config, chosen, rows)
+        seconds = _line().expected(*settings.work(chosen.base, config, steps, rows.train, chosen.embedded))
     except PipelineError as problem:
         return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
-    seconds = _line().expected(settings.timing(config, chosen), settings.units(config, chosen, rows))
     time = f"{in_words(seconds)} on this machine" if seconds else "how long that takes shows after the first steps"
     text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {time}.</p>'
     return text, settings.command(config, chosen), gr.update(interactive=True, **button)
@@ -141,6 +146,7 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
         return ["", HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), ""]
     job, status, log = _job(run), run.status, run.log()
     stopped = job is None and status in ("paused", "failed", "new")
+    kept = bool(run.checkpoints())
     rows = train_view.curve(log)
     mark = f"{run.id} {job.status if job else ''} {status}"
     last = next(reversed(_line().of_run(run.path, "train")), None)
@@ -148,10 +154,10 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
     return [
         train_view.run_state(_line(), run, job, last),
         gr.update(visible=status == "done" and job is None),
-        gr.update(visible=stopped, value="Continue" if run.checkpoints() else "Start"),
+        gr.update(visible=stopped, value="Continue" if kept else "Start"),
         gr.update(visible=job is not None, value="Stop now" if job and job.end_at else "Stop"),
-        gr.update(visible=job is None and status != "new"),
-        facts(train_view.step_facts(log)) if log else "",
+        gr.update(visible=stopped and kept),
+        facts(train_view.step_facts(log, running=job is not None)) if log else "",
         gr.update(value=_frame(rows), visible=True) if len(rows) > 1 else HIDE,
         train_view.trials(run.samples()),
         gr.update(visible=failed),
@@ -182,30 +188,29 @@ def _job(run: Run) -> Job | None:
 @door
 def begin(key: Any, *choices: Any) -> str:
     """A new run with the settings as they stand, at the end of the line."""
-    project = project_of(key)
     chosen = settings.read(choices)
-    config = settings.config(chosen)
-    rows = settings.rows(project)
-    if rows.blocking:
-        raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
-    from pipeline import train
-
-    run = train.prepare(project.dataset_path, config, project.new_run_path(), chosen.base)
-    run.rename(f"Run {len(project.runs())}")
-    _submit(key, run, settings.timing(config, chosen), settings.units(config, chosen, rows))
-    return run.id
+    project = project_of(key)
+    return _new_run(key, project.dataset_path, settings.config(chosen), chosen.base)
 
 
 @door
 def start_over(key: Any, run_id: Any) -> str:
     """A new run with the settings and examples of this one; this one stays in the list."""
-    from pipeline import train
+    old = run_of(key, run_id)
+    return _new_run(key, old.path / "dataset", old.config, BaseModel(**old.base))
 
-    project, old = project_of(key), run_of(key, run_id)
-    run = train.prepare(old.path / "dataset", old.config, project.new_run_path(), old.base["id"])
-    run.rename(f"Run {len(project.runs())}")
+
+def _new_run(key: Any, dataset: Path, config: TrainConfig, base: BaseModel | str) -> str:
+    project = project_of(key)
+    run = train.prepare(dataset, config, project.new_run_path(), base, title=_next_title(project))
     _submit(key, run)
     return run.id
+
+
+def _next_title(project: Project) -> str:
+    """`Run 4` after `Run 3`, also when runs in between were deleted."""
+    numbers = [int(run.title[4:]) for run in project.runs() if run.title.startswith("Run ") and run.title[4:].isdecimal()]
+    return f"Run {max(numbers, default=0) + 1}"
 
 
 @door
@@ -216,9 +221,9 @@ def go_on(key: Any, run_id: Any) -> None:
     _submit(key, run)
 
 
-def _submit(key: Any, run: Run, timing: str = "", units: float = 0.0) -> None:
+def _submit(key: Any, run: Run) -> None:
     words = ["train", str(run.path / "dataset"), "--out", str(run.path)]
-    _line().submit("train", key["session"], run.path, words, "The training", timing, units)
+    _line().submit("train", key["session"], run.path, words, f"Training {run.title}", *settings.work_left(run))
 
 
 @door

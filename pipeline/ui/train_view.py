@@ -56,8 +56,8 @@ def curve(log: Sequence[StepLog]) -> list[dict[str, Any]]:
     return rows + [{"step": entry.step, "loss": entry.eval_loss, "of": "validation"} for entry in log if entry.eval_loss is not None]
 
 
-def step_facts(log: Sequence[StepLog]) -> list[tuple[str, str]]:
-    """The newest step as name and value with its unit."""
+def step_facts(log: Sequence[StepLog], running: bool = True) -> list[tuple[str, str]]:
+    """The newest step as name and value with its unit; time is left only while it runs."""
     if not log:
         return []
     newest: dict[str, Any] = {}
@@ -70,7 +70,7 @@ def step_facts(log: Sequence[StepLog]) -> list[tuple[str, str]]:
         facts.append(("Loss, validation", f"{newest['eval_loss']:.3f}"))
     if "examples_per_second" in newest:
         facts.append(("Speed", f"{newest['examples_per_second']:.1f} examples/s"))
-    if newest.get("eta"):
+    if newest.get("eta") and running:
         facts.append(("Time left", in_words(newest["eta"])))
     if "memory" in newest:
         facts.append(("Memory", size(newest["memory"])))

@@ -1,0 +1,45 @@
+"""Files handed to one visitor: copies in gradio's own folder, under a name that only that visitor's page is told.
+
+The workspace itself is never served. Gradio deletes old copies by itself (`delete_cache`); a missing one is made again when the page
+that offers it is shown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from pathlib import Path
+
+from gradio.utils import get_upload_folder
+
+
+def hand_over(path: Path, session: str, mark: str) -> str:
+    """A copy of `path` (a folder becomes an uncompressed .zip) for the visitor of `session`, found again as long as `mark` is the same.
+
+    The folder's name is a hash that contains the visitor's secret session id: nobody else can work it out.
+    """
+    secret = hashlib.sha256(f"{session} {mark} {path}".encode()).hexdigest()[:32]
+    folder = Path(get_upload_folder()) / secret
+    target = folder / (path.name + (".zip" if path.is_dir() else ""))
+    if not target.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{target.name}"
+        if path.is_dir():
+            _zip(path, beside)
+        else:
+            beside.unlink(missing_ok=True)
+            try:
+                os.link(path, beside)  # a second name costs no disk; artifacts are replaced by renaming, never written into
+            except OSError:  # another file system
+                shutil.copyfile(path, beside)
+        os.replace(beside, target)
+    return str(target)
+
+
+def _zip(folder: Path, target: Path) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, f"{folder.name}/{file.relative_to(folder)}")
