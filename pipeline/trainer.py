@@ -67,8 +67,8 @@ class PrefixSharingTrainer(SFTTrainer):
     def __init__(self, model: Any, *args: Any, max_tokens: int = MAX_TOKENS, share_prefix: bool = True, **kwargs: Any):
         super().__init__(model, *args, data_collator=PackCollator(max_tokens, share_prefix), **kwargs)
         options = self.args
-        if options.packing or options.padding_free:
-            raise ValueError("packing and padding_free must be off: rows are laid out as prefix-sharing packs instead")
+        if options.packing:
+            raise ValueError("packing must be off: rows are laid out as prefix-sharing packs instead")
         if options.label_smoothing_factor or options.loss_type != "nll" or self.compute_loss_func is not None:
             raise ValueError("only the plain cross-entropy loss is available: no label_smoothing_factor, loss_type='dft' or own loss")
         adapters = getattr(self.model, "peft_config", {})
