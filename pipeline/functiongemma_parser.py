@@ -311,4 +311,4 @@ class StreamParser:
 def _tool_name(tool: Any) -> Any:
     if hasattr(tool, "name"):
         return tool.name
-    return tool.get("function", tool).get("name")
+    return (tool.get("function") or tool).get("name")

@@ -90,6 +90,8 @@ def read_block(body: str, closed: bool, tagged: bool = True) -> tuple[list[Found
             name, arguments = reader.call()
         except Broken as broken:
             broken.start = start
+            for call in found:
+                call.codes.append("multiple_calls_in_block")
             return found, broken
         found.append(Found(start, reader.at, name, arguments, reader.codes))
         reader.at = _BETWEEN_CALLS.match(body, reader.at).end()
@@ -177,18 +179,26 @@ class _Reader:
         call = self.object(1)
         arguments = call.get("arguments", call.get("parameters", {}))
         if isinstance(arguments, str):
-            inner = _Reader(arguments, closed=False)
-            inner.space()
-            if inner.next() != "{":
-                raise self.broken("args_not_object", start)
-            arguments = inner.object(1)
-            self.codes += inner.codes
+            arguments = self.json_text(arguments)
         if not isinstance(call.get("name"), str) or not call["name"].strip():
             raise self.broken("missing_name", start)
         if not isinstance(arguments, dict):
             raise self.broken("args_not_object", start)
         self.codes = ["json_style", *(code for code in self.codes if not code.startswith("json_quoted"))]
         return call["name"].strip(), arguments
+
+    def json_text(self, text: str) -> Any:
+        """The object that JSON text spells; None if it is none."""
+        inner = _Reader(text, closed=False)
+        inner.space()
+        if inner.next() != "{":
+            return None
+        try:
+            value = inner.object(1)
+        except Broken:
+            return None
+        self.codes += inner.codes
+        return value
 
     def object(self, depth: int) -> dict[str, Any]:
         if depth > MAX_DEPTH:
