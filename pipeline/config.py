@@ -182,9 +182,9 @@ class EvalConfig(Options):
     on: str = option("tuned", str, "What answers: the base, the tuned model, or an exported file in its own runtime.",
                      choices=("base", "tuned", "litertlm", "gguf"))
     split: str = option("test", str, "Which rows are answered.", choices=("test", "train"))
-    max_new_tokens: int = option(256, int, "Longest answer in tokens; a longer one counts as malformed.", low=1, high=4096)
+    max_new_tokens: int | None = option(None, int, "Cut answers after so many tokens; left out, somewhat more than the longest expected.",
+                                        low=1, high=4096)
     limit: int | None = option(None, int, "Answer only the first so many rows.", low=1, high=1_000_000)
-    constrained: bool = option(False, bool, "Let only text through that is a valid call of a known tool.")
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,16 @@ def find_base(base: str = "embedded", token: str | None = None) -> BaseModel:
     path = _download(named[1], named[2], token)
     label = "FunctionGemma 270M" if named[1] == FUNCTION_GEMMA else named[1]
     return BaseModel(named[1], check_checkpoint(path, named[1]), Path(path).name, False, label)
+
+
+def recorded(record: Mapping[str, Any], token: str | None = None) -> BaseModel:
+    """The base that a run.json names, at the revision that it names, downloaded again if it left the cache. Raises ModelError."""
+    base = BaseModel(**record)
+    if base.embedded:
+        return find_base("embedded", token)
+    if base.revision is None:
+        return replace(base, path=check_checkpoint(base.path))
+    return base if Path(base.path).is_dir() else find_base(f"{base.id}@{base.revision}", token)
 
 
 def check_checkpoint(folder: str | os.PathLike[str], name: str | None = None) -> str:

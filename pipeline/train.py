@@ -180,7 +180,7 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
     from pipeline.callbacks import SampleAnswers, Watch
 
     torch.set_num_threads(models.cpu_threads())
-    device, base = models.choose_device(), _base_of(run)
+    device, base = models.choose_device(), models.recorded(run.base)
     if run.config.dtype == "auto":
         run.update(config=replace(run.config, dtype=models.suits(base.path, device)).to_json())
     config, dataset = run.config, run.dataset()
@@ -245,14 +245,6 @@ def _lora(config: TrainConfig) -> Any:
         r=config.lora_r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout, target_modules="all-linear",
         task_type="CAUSAL_LM",
     )  # fmt: skip
-
-
-def _base_of(run: Run) -> BaseModel:
-    """The base that the run was made for, at the recorded revision."""
-    base = BaseModel(**run.base)
-    if base.embedded or base.revision is None:
-        return replace(base, path=find_base(base.path if not base.embedded else "embedded").path)
-    return base if Path(base.path).is_dir() else find_base(f"{base.id}@{base.revision}")
 
 
 def _sweep(run: Run) -> None:
