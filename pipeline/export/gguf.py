@@ -84,6 +84,7 @@ def load(path: Path) -> Any:
         raise ExportError(f"{path.name} holds a model of type {values.get('general.architecture')}; expected gemma3, FunctionGemma's.")
     try:
         config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
+        config.query_pre_attn_scalar = config.head_dim  # as llama.cpp does; the file cannot say otherwise
         if n := values.get(PATTERN):  # transformers takes every sixth layer for granted
             config.layer_types = ["sliding_attention" if i % n else "full_attention" for i in range(1, config.num_hidden_layers + 1)]
         model = Gemma3ForCausalLM.from_pretrained(path.parent, gguf_file=path.name, config=config, dtype=torch.float32)
@@ -188,6 +189,11 @@ def _tensors(checkpoint: Path) -> Any:
 
 
 def _architecture(writer: Any, config: dict[str, Any]) -> None:
+    if config["query_pre_attn_scalar"] != config["head_dim"]:
+        raise ExportError(
+            f"A .gguf cannot describe this model: its queries are scaled by {config['query_pre_attn_scalar']}, llama.cpp takes the size of "
+            f"a head, {config['head_dim']}."
+        )
     rope = config["rope_parameters"]
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
