@@ -253,7 +253,7 @@ def load(folder: str | os.PathLike) -> ToolDataset:
         if not line.strip():
             continue
         try:
-            examples.append(Example.from_json(jsontext.loads(line)))
+            examples.append(Example.from_json(jsontext.loads(line, jsontext.ROW_DEPTH)))
         except (jsontext.JsonTextError, DataError) as problem:
             issues.append(Issue(row, "", "error", str(problem).rstrip("."), "Mend or remove the line."))
     if len(examples) > MAX_ROWS:
@@ -273,8 +273,12 @@ def sha256(dataset: ToolDataset) -> str:
 
 def _texts_of(dataset: ToolDataset) -> dict[str, str]:
     try:
-        rows = "".join(f"{jsontext.dumps(item.to_json())}\n" for item in dataset.examples)
-        tools = "[\n" + ",\n".join(jsontext.dumps(tool.to_json()) for tool in dataset.tools) + "\n]\n"
+        rows = "".join(f"{jsontext.dumps(item.to_json(), max_depth=jsontext.ROW_DEPTH)}\n" for item in dataset.examples)
+        tools = (
+            "[\n"
+            + ",\n".join(jsontext.dumps(tool.to_json(), max_depth=jsontext.ROW_DEPTH) for tool in dataset.tools)
+            + "\n]\n"
+        )
     except jsontext.JsonTextError as problem:
         raise DataError(f"The dataset cannot be saved: it holds {problem}; correct or remove the row.") from None
     return {EXAMPLES_FILE: rows, TOOLS_FILE: tools if dataset.tools else "[]\n"}

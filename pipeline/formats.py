@@ -148,5 +148,5 @@ def format_of(row: Any) -> Format:
 def decoded(value: Any) -> Any:
     """JSON text of a list or object as what it says, anything else as it is."""
     if isinstance(value, str) and value.strip()[:1] in ("[", "{"):
-        return jsontext.loads(value)
+        return jsontext.loads(value, jsontext.ROW_DEPTH)
     return None if value == "" else value

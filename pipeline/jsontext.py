@@ -10,21 +10,22 @@ import json
 import math
 from typing import Any
 
-MAX_DEPTH = 64  # as deep as pipeline.functiongemma parses a call (FORMAT.md, section 7)
+MAX_DEPTH = 64  # as deep as pipeline.functiongemma parses the arguments of a call (FORMAT.md, section 7)
+ROW_DEPTH = MAX_DEPTH + 16  # a whole row: messages, calls, function and arguments stand around that
 # CPython neither reads nor writes longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 _TOO_LONG = "an integer of more than 4300 digits"
-_MAX_BITS = 14_283
+_TOO_LARGE = 10**4300
 
 
 class JsonTextError(ValueError):
     """Why a text or value is not JSON; the message completes "... is not usable: "."""
 
 
-def loads(text: str) -> Any:
+def loads(text: str, max_depth: int = MAX_DEPTH) -> Any:
     """The value that `text` spells. Integers of any length and floats keep their type.
 
     Raises JsonTextError for broken JSON, NaN and infinities, numbers beyond a double, a key given twice, half a
-    surrogate pair, and nesting beyond MAX_DEPTH.
+    surrogate pair, and more than `max_depth` lists and objects in one another.
     """
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_float, object_pairs_hook=_object)
@@ -32,28 +33,28 @@ def loads(text: str) -> Any:
         where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise JsonTextError(f"broken JSON at {where} ({error.msg})") from None
     except RecursionError:
-        raise JsonTextError(f"nested deeper than {MAX_DEPTH} levels") from None
+        raise JsonTextError(f"nested deeper than {max_depth} levels") from None
     except JsonTextError:
         raise
     except ValueError:
         raise JsonTextError(_TOO_LONG) from None
-    check(value)
+    check(value, max_depth)
     return value
 
 
-def dumps(value: Any, indent: int | None = None) -> str:
+def dumps(value: Any, indent: int | None = None, max_depth: int = MAX_DEPTH) -> str:
     """`value` as JSON text in readable UTF-8; raises JsonTextError for what `check` refuses."""
-    check(value)
+    check(value, max_depth)
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def check(value: Any) -> None:
+def check(value: Any, max_depth: int = MAX_DEPTH) -> None:
     """Raises JsonTextError unless `value` is made of JSON's types and comes back equal, types included, from its text."""
     todo: list[tuple[Any, int]] = [(value, 0)]
     while todo:
         item, depth = todo.pop()
-        if depth > MAX_DEPTH:
-            raise JsonTextError(f"nested deeper than {MAX_DEPTH} levels")
+        if depth == max_depth and isinstance(item, dict | list):
+            raise JsonTextError(f"nested deeper than {max_depth} levels")
         if isinstance(item, dict):
             for key in item:
                 if not isinstance(key, str):
@@ -68,7 +69,7 @@ def check(value: Any) -> None:
             if not math.isfinite(item):
                 raise JsonTextError(f"{item} is not a number that JSON can hold")
         elif isinstance(item, int):
-            if item.bit_length() > _MAX_BITS:
+            if abs(item) >= _TOO_LARGE:
                 raise JsonTextError(_TOO_LONG)
         elif item is not None:
             raise JsonTextError(f"a value of type {type(item).__name__}")

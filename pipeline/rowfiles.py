@@ -127,7 +127,7 @@ def _json_rows(name: str, text: str) -> tuple[str, list[tuple[int, Any]]]:
     whole_problem = None
     if len(lines) == 1 or not _is_json(lines[0][1]):
         try:
-            return _contained(name, jsontext.loads(text))
+            return _contained(name, jsontext.loads(text, jsontext.ROW_DEPTH))
         except jsontext.JsonTextError as problem:
             whole_problem = problem
             if sum(line.lstrip().startswith("{") and line.rstrip().endswith("}") for _, line in lines) < 2:
@@ -135,7 +135,7 @@ def _json_rows(name: str, text: str) -> tuple[str, list[tuple[int, Any]]]:
     rows, issues = [], []
     for number, line in lines:
         try:
-            rows.append((number, jsontext.loads(line)))
+            rows.append((number, jsontext.loads(line, jsontext.ROW_DEPTH)))
         except jsontext.JsonTextError as problem:
             issues.append(Issue(number, "", "error", str(problem), "Mend or remove the line."))
     if issues and not rows and whole_problem:
@@ -149,7 +149,7 @@ def _json_rows(name: str, text: str) -> tuple[str, list[tuple[int, Any]]]:
 
 def _is_json(line: str) -> bool:
     try:
-        jsontext.loads(line)
+        jsontext.loads(line, jsontext.ROW_DEPTH)
     except jsontext.JsonTextError:
         return False
     return True

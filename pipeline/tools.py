@@ -150,7 +150,9 @@ def tools_from_json(source: Any) -> list[ToolSpec]:
     """
     if isinstance(source, str | bytes):
         try:
-            source = jsontext.loads(source if isinstance(source, str) else source.decode("utf-8-sig"))
+            source = jsontext.loads(
+                source if isinstance(source, str) else source.decode("utf-8-sig"), jsontext.ROW_DEPTH
+            )
         except (jsontext.JsonTextError, UnicodeDecodeError) as error:
             raise DataError(
                 f"The tools are not usable: {error}; expected a JSON list of function descriptions."
@@ -245,7 +247,7 @@ def _read_tool(obj: Any, number: int, issues: list[Issue]) -> ToolSpec | None:
         )
         parameters = {}
     try:
-        jsontext.check(obj)
+        jsontext.check(obj, jsontext.ROW_DEPTH)
     except jsontext.JsonTextError as error:
         problem("tool", f"{error}", "Mend the value.")
     else:
@@ -258,9 +260,9 @@ def _read_tool(obj: Any, number: int, issues: list[Issue]) -> ToolSpec | None:
 
 
 def summary(start: str, issues: Sequence[Issue], shown: int = 3) -> str:
-    """One sentence of several problems: the first few, and how many more."""
-    more = f"; and {len(issues) - shown} more" if len(issues) > shown else ""
-    return f"{start}: {'; '.join(str(issue) for issue in issues[:shown])}{more}."
+    """One sentence, on one line, of several problems: the first few, and how many more."""
+    first = "; ".join(" ".join(str(issue).split())[:300] for issue in issues[:shown])
+    return f"{start}: {first}{f'; and {len(issues) - shown} more' if len(issues) > shown else ''}."
 
 
 def control_tokens_in(text: str) -> list[str]:

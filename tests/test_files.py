@@ -1,0 +1,55 @@
+"""A file is whole or as it was."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from pipeline.files import write_all, write_atomic
+
+
+def test_a_file_is_written_with_its_folder_and_newlines(tmp_path):
+    path = write_atomic(tmp_path / "a" / "b.txt", "ü\r\n")
+    assert path.read_bytes() == "ü\r\n".encode() and os.listdir(path.parent) == ["b.txt"]
+    assert write_atomic(path, b"\x00").read_bytes() == b"\x00"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_leaves_what_was_there_and_nothing_beside_it(tmp_path, monkeypatch, step):
+    path = write_atomic(tmp_path / "a.txt", "old")
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_atomic(path, "new")
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_text_that_cannot_be_encoded_touches_no_file(tmp_path):
+    write_all(tmp_path, {"a": "1", "b": "2"})
+    with pytest.raises(UnicodeEncodeError):
+        write_all(tmp_path, {"a": "3", "b": "\ud800"})
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["1", "2"] and len(os.listdir(tmp_path)) == 2
+
+
+def test_readers_never_see_a_part(tmp_path):
+    path, texts = tmp_path / "a", [letter * 100_000 for letter in "xy"]
+    write_atomic(path, texts[0])
+    seen: set[str] = set()
+    done = threading.Event()
+
+    def look():
+        while not done.is_set():
+            seen.add(path.read_text())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for n in range(20):
+        write_atomic(path, texts[n % 2])
+    done.set()
+    reader.join()
+    assert seen <= set(texts)
