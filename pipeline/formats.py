@@ -70,9 +70,10 @@ def _of_prompt_completion(row: dict) -> dict[str, Any]:
 
 
 def _of_one_call(row: dict) -> dict[str, Any]:
-    name = row[first(row, NAME_KEYS[1:])]
-    call = [{"name": name, "arguments": row.get(first(row, ARGUMENT_KEYS) or "")}] if name else []
-    return _conversation(row[first(row, REQUEST_COLUMNS)], call, row)
+    name, arguments = row[first(row, NAME_KEYS[1:])], row.get(first(row, ARGUMENT_KEYS) or "")
+    return _conversation(
+        row[first(row, REQUEST_COLUMNS)], [{"name": name, "arguments": arguments}] if name else [], row
+    )
 
 
 def _of_call_list(row: dict) -> dict[str, Any]:
@@ -83,7 +84,8 @@ def _of_call_list(row: dict) -> dict[str, Any]:
 
 
 def _of_cells(row: list) -> dict[str, Any]:
-    return _of_one_call(dict(zip(("user_content", "tool_name", "tool_arguments"), row, strict=True)))
+    request, name, arguments = row
+    return _conversation(request, [{"name": name, "arguments": arguments}] if name else [], {})
 
 
 def _conversation(request: Any, calls: list, row: dict) -> dict[str, Any]:

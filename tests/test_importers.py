@@ -391,7 +391,7 @@ def test_arguments_of_any_type_survive_the_import(tmp_path_factory, dress, value
 
 @given(st.lists(st.text() | JSON | st.dictionaries(st.sampled_from(["messages", "user_content", "tool_name", "tool_calls", "user_message",
                                                                     "tool_arguments", "tools", "split", "prompt", "completion"]), JSON), max_size=4))  # fmt: skip
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_whatever_the_rows_are_the_answer_is_a_report_or_a_sentence(tmp_path_factory, rows):
     path = write(tmp_path_factory.mktemp("rows"), "rows.json", json.dumps(rows))
     try:
@@ -403,7 +403,7 @@ def test_whatever_the_rows_are_the_answer_is_a_report_or_a_sentence(tmp_path_fac
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='{}[],:;"\n\r\t a1\\', max_size=60).map(str.encode))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_whatever_the_bytes_are_the_answer_is_a_report_or_a_sentence(tmp_path_factory, content):
     try:
         read(write(tmp_path_factory.mktemp("rows"), "rows.csv", content), TOOLS)
