@@ -1,14 +1,23 @@
-"""The page as a whole: header, first page, the five steps with their state, theme and style.
+"""The page as a whole: header, first page, the five steps with their state, and the theme.
 
 Each step is a module with `build(page)`; this file places them, opens projects and knows nothing about what a step does.
 """
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+from typing import Any
+
 import gradio as gr
 
-from pipeline.ui import dataset_tab, evaluate_tab, export_tab, playground_tab, train_tab
-from pipeline.ui.session import STEPS, Page, welcome
+from pipeline import dataset, samples
+from pipeline.model import cpu_threads
+from pipeline.runs import Project
+from pipeline.ui import dataset_tab, evaluate_tab, export_tab, playground_tab, state, train_tab
+from pipeline.ui.session import STEPS, Page, create_project, find_project, find_session, projects_of, welcome
+from pipeline.ui.widgets import count, door, esc, pickable, picked
 
 BUILD = {
     "dataset": dataset_tab.build,
@@ -17,17 +26,214 @@ BUILD = {
     "playground": playground_tab.build,
     "export": export_tab.build,
 }
+CSS = sorted(Path(__file__).parent.glob("*.css"))
+SYSTEM_FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+MONO_FONT = ("ui-monospace", "SF Mono", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
+
+HERO = """
+<div class="hero"><h1>Teach a small model to call your app's functions</h1>
+<p>Describe the functions, show what people say, and take home a file that runs on a phone without a network.
+Everything happens here, step by step; no code and no account are needed.</p></div>
+"""
+SAMPLE_CARD = """
+<div><h2>Try the sample</h2><p>A finished little dataset. Train on it, compare before and after, talk to the result and download
+the file: about 3 minutes on a laptop.</p></div>
+"""
+OWN_CARD = """
+<div><h2>Bring your own functions</h2><p>Paste or upload a description of your functions, import example requests (CSV, JSON or
+JSON Lines) or write them here.</p></div>
+"""
+HOW = """
+<div class="how">
+<div><strong>Dataset</strong><p>Your functions, and what people say when they want them.</p></div>
+<div><strong>Train</strong><p>The model learns from the examples, here or on a GPU.</p></div>
+<div><strong>Evaluate</strong><p>Before and after, on requests it has not seen.</p></div>
+<div><strong>Playground</strong><p>Talk to it and see the calls it makes.</p></div>
+<div><strong>Export</strong><p>A file for Android, iOS, desktop or Flutter, tested before you get it.</p></div>
+</div>
+"""
+# What is open goes into the address, so that it can be bookmarked and two browser tabs can have two projects open.
+ADDRESS = """
+(key) => {
+  const address = new URL(window.location);
+  if (key && key.project) address.searchParams.set('project', key.project);
+  else { address.searchParams.delete('project'); address.searchParams.delete('tab'); }
+  window.history.replaceState(null, '', address);
+}
+"""
+TAB_ADDRESS = """
+() => { const address = new URL(window.location); address.searchParams.set('tab', '%s'); window.history.replaceState(null, '', address); }
+"""
+
+
+def theme() -> gr.themes.Base:
+    """Neutral greys, one accent, the system's fonts (nothing is fetched)."""
+    base = gr.themes.Base(
+        primary_hue="blue", neutral_hue="neutral", font=SYSTEM_FONT, font_mono=MONO_FONT, radius_size=gr.themes.sizes.radius_md
+    )
+    return base.set(
+        body_background_fill="#fbfbfc", body_background_fill_dark="#141518", color_accent="#2457c5", color_accent_soft="#e8eefc",
+        link_text_color="#2457c5", link_text_color_dark="#8fb4ff", link_text_color_hover="#1c469f", link_text_color_hover_dark="#b3ccff",
+        button_primary_background_fill="#2457c5", button_primary_background_fill_dark="#2f66dd",
+        button_primary_background_fill_hover="#1c469f", button_primary_background_fill_hover_dark="#4177e6",
+        button_primary_text_color="white", button_secondary_background_fill="#ffffff", button_secondary_background_fill_dark="#24262b",
+        button_secondary_border_color="#cfd3d9", button_secondary_border_color_dark="#44484f", button_border_width="1px",
+        block_background_fill="#ffffff", block_background_fill_dark="#1b1d21", block_border_color="#dfe1e5", block_border_color_dark="#34373d",
+        input_background_fill="#ffffff", input_background_fill_dark="#24262b", background_fill_secondary_dark="#1b1d21",
+        border_color_primary="#dfe1e5", border_color_primary_dark="#34373d", block_label_background_fill_dark="#24262b",
+        block_label_text_size="13px", block_title_text_weight="500", input_border_width="1px", input_border_color="#cfd3d9", input_border_color_dark="#44484f",
+        input_placeholder_color="#70757d", input_placeholder_color_dark="#8b9099",
+    )  # fmt: skip
+
+
+def place() -> str:
+    """Where the work is done, in words. Looks at no accelerator's library, which would take seconds."""
+    if os.environ.get("SPACES_ZERO_GPU"):
+        return "ZeroGPU"
+    if any(Path("/proc/driver/nvidia/gpus").glob("*")):
+        return "GPU"
+    return f"CPU, {count(cpu_threads(), 'core')}"
+
+
+def brand() -> str:
+    hint = "A small stand-in that ships with the studio. It shows the whole way, it does not replace FunctionGemma 270M."
+    return (
+        '<div class="brand"><strong>FunctionGemma Studio</strong>'
+        f'<span>{esc(place())}</span><span title="{esc(hint)}">base: embedded demo model</span></div>'
+    )
+
+
+def ago(seconds: float) -> str:
+    """`just now`, `5 min ago`, `3 h ago`, `2 days ago`."""
+    if seconds < 90:
+        return "just now"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min ago"
+    return f"{seconds / 3600:.0f} h ago" if seconds < 36 * 3600 else f"{seconds / 86400:.0f} days ago"
+
+
+def project_list(projects: list[Project]) -> str:
+    """The visitor's projects with what each has so far."""
+    items = "".join(_project(project) for project in projects)
+    return f'<div class="projects-box"><h2>Your projects</h2><div class="scroll">{items}</div></div>' if items else ""
+
+
+def _project(project: Project) -> str:
+    words, title, id = state.steps(project), esc(project.title), esc(project.id)
+    so_far = f"{words['dataset']} · training {words['train']} · made {ago(time.time() - project.created)}"
+    return (
+        f'<div class="project"><button type="button" class="link name" data-pick="open:{id}">{title}</button>'
+        f'<span class="quiet">{esc(so_far)}</span><span class="actions">'
+        f'<button type="button" class="link" data-pick="rename:{id}" data-prompt="New name" data-text="{title}" '
+        f'aria-label="Rename {title}">Rename</button><button type="button" class="link" data-pick="delete:{id}" aria-label="Delete {title}" '
+        f'data-confirm="Delete {title} with its dataset and models? This cannot be undone.">Delete</button></span></div>'
+    )
+
+
+# -- handlers: unpack, one call, shape
+
+
+@door
+def arrive(key: Any, request: gr.Request) -> tuple[dict[str, Any], Any]:
+    """What the page opens with: the project of the address if it is this visitor's, else the one the browser remembers."""
+    asked = request.query_params.get("project")
+    wished = {**key, "project": asked} if asked and isinstance(key, dict) else key
+    tab = request.query_params.get("tab")
+    return welcome(wished if find_project(wished) else key), gr.Tabs(selected=tab if tab in STEPS else STEPS[0])
+
+
+@door
+def show(key: Any) -> list[Any]:
+    """Header, first page or steps, and each step's state."""
+    project = find_project(key)
+    projects = projects_of(key)
+    words = state.steps(project)
+    return [
+        gr.Column(visible=project is None),
+        gr.Column(visible=project is not None),
+        gr.Dropdown(
+            choices=[(each.title, each.id) for each in projects], value=project.id if project else None, visible=project is not None
+        ),
+        gr.Button(visible=project is not None),
+        project_list(projects),
+        *(gr.Tab(label=f"{step.capitalize()}\n{words[step]}") for step in STEPS),
+    ]
+
+
+@door
+def open_sample(key: Any) -> dict[str, Any]:
+    key = create_project(key, "Sample")
+    dataset.save(dataset.split(samples.load()), find_project(key).dataset_path)
+    return key
+
+
+@door
+def open_own(key: Any) -> dict[str, Any]:
+    return create_project(key, "My functions")
+
+
+@door
+def switch_to(key: Any, project_id: Any) -> dict[str, Any]:
+    return welcome({**key, "project": project_id})
+
+
+@door
+def on_project(key: Any, event: gr.EventData) -> dict[str, Any]:
+    """A choice in the list of projects: open, rename or delete one."""
+    verb, _, project_id = picked(event).partition(":")
+    session = find_session(key)
+    project = session.project(project_id) if session else None
+    if project is None:
+        return welcome(key)
+    if verb == "open":
+        return {**key, "project": project.id}
+    if verb == "rename":
+        project.rename(picked(event, "text"))
+    elif verb == "delete":
+        project.delete()
+    return {**key, "project": None}
 
 
 def build() -> gr.Blocks:
     """The app, not yet launched."""
     with gr.Blocks(title="FunctionGemma Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
-        key = gr.BrowserState(None, storage_key="functiongemma-studio", secret="functiongemma-studio")
+        # The secret only keeps the two ids from being read in passing; a fixed one survives a restart of the server.
+        key = gr.BrowserState({"session": None, "project": None}, storage_key="functiongemma-studio", secret="functiongemma-studio")
         version = gr.State(0)
-        with gr.Tabs(selected="dataset", overflow_behavior="wrap", elem_id="steps") as tabs:
-            page = Page(key, version, tabs)
-            for step in STEPS:
-                with gr.Tab(step.capitalize(), id=step, elem_id=f"step-{step}") as page.items[step]:
-                    BUILD[step](page)
-        demo.load(welcome, key, key).then(**page.touch())
+        with gr.Row(elem_id="top"):
+            gr.HTML(brand(), scale=1)
+            switch = gr.Dropdown(label="Project", container=False, visible=False, scale=0, min_width=220)
+            leave = gr.Button("All projects", size="sm", visible=False, scale=0, min_width=120)
+        with gr.Column(visible=False, elem_id="home") as home:
+            gr.HTML(HERO)
+            with gr.Row(elem_classes="cards", equal_height=True):
+                with gr.Column(elem_classes="card", min_width=280):
+                    gr.HTML(SAMPLE_CARD)
+                    sample = gr.Button("Open the sample", variant="primary")
+                with gr.Column(elem_classes="card", min_width=280):
+                    gr.HTML(OWN_CARD)
+                    own = gr.Button("Start with my functions")
+            projects = pickable()
+            gr.HTML(HOW)
+        with gr.Column(visible=False, elem_id="bench") as bench:
+            with gr.Tabs(selected=STEPS[0], overflow_behavior="wrap", elem_id="steps") as tabs:
+                page = Page(key, version, tabs)
+                for step in STEPS:
+                    with gr.Tab(step.capitalize(), id=step) as page.items[step]:
+                        BUILD[step](page)
+
+        first = {"fn": lambda: gr.Tabs(selected=STEPS[0]), "outputs": tabs, "show_progress": "hidden"}
+        demo.load(arrive, key, [key, tabs], show_progress="hidden").then(**page.touch())
+        sample.click(open_sample, key, key).success(**first).then(**page.touch())
+        own.click(open_own, key, key).success(**first).then(**page.touch())
+        leave.click(lambda key: {**key, "project": None}, key, key, show_progress="hidden").then(**page.touch())
+        switch.input(switch_to, [key, switch], key, show_progress="hidden").success(**first).then(**page.touch())
+        projects.select(on_project, key, key, show_progress="hidden").success(**first).then(**page.touch())
+        shown = [home, bench, switch, leave, projects, *page.items.values()]
+        version.change(show, key, shown, show_progress="hidden").then(None, key, None, js=ADDRESS)
+        for step, item in page.items.items():
+            item.select(None, None, None, js=TAB_ADDRESS % step)
+
+        for event in demo.fns.values():
+            event.api_visibility = "private"
     return demo

@@ -1,11 +1,194 @@
-"""The playground step."""
+"""The fourth step: talk to the base and to a trained model side by side, and see exactly what each wrote.
+
+A handler unpacks, asks `answers` for one answer, and shapes it; what a reply means is decided in pipeline.functiongemma.
+"""
 
 from __future__ import annotations
 
-from pipeline.ui import widgets
-from pipeline.ui.session import Page
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from pipeline import jsontext
+from pipeline import model as models
+from pipeline.errors import PipelineError
+from pipeline.runs import Project
+from pipeline.tools import ToolCall, ToolSpec
+from pipeline.ui import answers, editing, tokens
+from pipeline.ui.answers import Answer
+from pipeline.ui.session import Page, find_project, project_of
+from pipeline.ui.state import held_out, known, trained_runs
+from pipeline.ui.widgets import LEGEND, count, door, empty, esc, lead, note, pickable, picked, reply_cards, token_text
+
+LEAD = "Type what a person would say, and see which call each model makes of it."
+SUGGESTIONS = 8
+WAITING = '<p class="note">Working …</p>'
+
+
+def suggestions(project: Project | None) -> list[str]:
+    """Held-out requests to try: those the model was not trained on, spread over the tools."""
+    found = known(project)
+    if found is None:
+        return []
+    by_tool: dict[str, list[str]] = {}
+    for example in held_out(found.dataset) or found.dataset.examples:
+        by_tool.setdefault(", ".join(call.name for call in example.calls), []).append(example.request)
+    turns = [request for turn in zip(*(requests[:3] + [""] * 3 for requests in by_tool.values()), strict=False) for request in turn if request]
+    return list(dict.fromkeys(turns))[:SUGGESTIONS]
+
+
+def chips(requests: list[str]) -> str:
+    """The suggestions as buttons."""
+    if not requests:
+        return ""
+    buttons = "".join(f'<button type="button" class="chip" data-pick="{esc(request)}">{esc(request)}</button>' for request in requests)
+    return f'<p class="quiet">Requests that training does not see:</p><div class="chips">{buttons}</div>'
+
+
+def _tools(project: Project) -> tuple[ToolSpec, ...]:
+    found = known(project)
+    if found is None:
+        raise PipelineError("There are no tools yet. Add or import some in the Dataset step.")
+    return found.dataset.tools
+
+
+def shown(answer: Answer) -> tuple[str, str]:
+    """An answer as cards with its figures, and its raw text with every control token."""
+    speed = f"{answer.tokens / answer.seconds:,.0f} tokens/s" if answer.seconds else ""
+    cut = "" if answer.stopped else note(f"Cut after {count(answer.tokens, 'token')}: the model did not come to an end.", "bad")
+    figures = f'<p class="quiet figures">{answer.seconds:.2f} s · {count(answer.tokens, "token")} · {speed}</p>'
+    return f'<div class="answer">{reply_cards(answer.reply, answer.text)}{cut}{figures}</div>', answer.text
+
+
+def painted(answer: Answer) -> str:
+    """The prompt and the answer, cut into the base's tokens."""
+    pieces = [*tokens.pieces(answer.prompt), *tokens.pieces(answer.text, True)]
+    return f'{token_text(pieces)}{LEGEND.replace("what the model is trained to write", "what the model wrote")}'
+
+
+# -- handlers
+
+
+@door
+def show(key: Any, run_id: Any) -> list[Any]:
+    """The suggestions and the runs to choose from; the newest is chosen."""
+    project = find_project(key)
+    runs = trained_runs(project)
+    choice = run_id if run_id in [run.id for run in runs] else runs[0].id if runs else None
+    has_tools = known(project) is not None
+    return [
+        chips(suggestions(project)),
+        gr.Dropdown(choices=[(run.title, run.id) for run in runs], value=choice, visible=len(runs) > 1),
+        gr.Textbox(interactive=has_tools, placeholder="turn on the kitchen light" if has_tools else "Add tools in the Dataset step first."),
+        gr.Button(interactive=has_tools),
+        gr.HTML("" if runs else empty("No trained model yet", "After training, its answer stands here beside the base's."), visible=not runs),
+        gr.Column(visible=bool(runs)),
+        gr.Button("Next: export a file" if runs else "Next: train a model"),
+    ]
+
+
+@door
+def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
+    """Base first, then tuned, each shown as soon as it is there."""
+    project = project_of(key)
+    request = (request or "").strip()
+    if not request:
+        raise PipelineError("Type a request first, or choose one of the suggestions.")
+    if len(request) > answers.MAX_REQUEST:
+        raise PipelineError(f"A request may have {answers.MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
+    tools, messages = _tools(project), answers.conversation(request)
+    run = project.run(run_id) if run_id else None
+    blank = [gr.Column(visible=False), "", None]
+    yield [WAITING, "", WAITING if run else "", "", "", *blank]
+    base = answers.answer(run.base["path"] if run else models.find_base("embedded").path, messages, tools)
+    yield [*shown(base), WAITING if run else "", "", painted(base), *blank]
+    best = answers.answer(run.model_path, messages, tools) if run else base
+    calls = [call.to_json() for call in best.calls]
+    follow = [gr.Column(visible=True), jsontext.dumps(calls, indent=2), {"request": request, "calls": calls, "tuned": run is not None}]
+    yield [*shown(base), *(shown(best) if run else ("", "")), painted(best), *follow]
+
+
+@door
+def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[str, str]:
+    """What the model says when the function has answered."""
+    project = project_of(key)
+    calls = [ToolCall.from_json(call) for call in (last or {}).get("calls", [])]
+    if not calls:
+        raise PipelineError("The last answer made no call, so there is nothing to answer. Send a request that leads to one.")
+    if not (result or "").strip():
+        raise PipelineError("Type what the function returns, for example: done")
+    run = project.run(run_id) if run_id else None
+    folder = run.model_path if run else models.find_base("embedded").path
+    messages = answers.with_result(answers.conversation(last["request"]), calls, result.strip()[: answers.MAX_REQUEST])
+    return shown(answers.answer(folder, messages, _tools(project)))
+
+
+@door
+def choose(event: gr.EventData) -> str:
+    return picked(event)
+
+
+@door
+def add_to_dataset(key: Any, calls: str, words: str, last: Any) -> str:
+    if not last:
+        raise PipelineError("Send a request first.")
+    index = editing.put_example(project_of(key), last["request"], calls, words)
+    return note(f"Added as row {index + 1:,} of the dataset. It counts from the next training on.", "good")
+
+
+# -- layout
 
 
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
-    widgets.lead("Not here yet.")
+    quiet = {"show_progress": "hidden"}
+    last = gr.State(None)
+
+    lead(LEAD)
+    with gr.Row(elem_classes="ask-row"):
+        request = gr.Textbox(label="Request", lines=1, max_lines=4, scale=4, min_width=240, elem_id="request")
+        run_id = gr.Dropdown(label="Trained model", choices=[], visible=False, scale=1, min_width=160)
+        send = gr.Button("Send", variant="primary", scale=0, min_width=120)
+    ideas = pickable()
+    with gr.Row(elem_classes="halves"):
+        with gr.Column(min_width=300, elem_id="base-answer"):
+            gr.HTML('<h2 class="section">Base, before training</h2>')
+            base_cards = gr.HTML()
+            base_raw = gr.Code(label="What it wrote", language=None, lines=2, elem_classes="wire", interactive=False)
+        with gr.Column(min_width=300, elem_id="tuned-answer"):
+            gr.HTML('<h2 class="section">Tuned, after training</h2>')
+            untrained = gr.HTML()
+            with gr.Column(visible=False) as tuned:
+                tuned_cards = gr.HTML()
+                tuned_raw = gr.Code(label="What it wrote", language=None, lines=2, elem_classes="wire", interactive=False)
+    with gr.Accordion("The prompt, token by token", open=False):
+        prompt = gr.HTML(empty("Nothing sent yet", "The text that the model was given stands here, cut into its tokens."))
+    with gr.Column(visible=False) as after:
+        with gr.Row(elem_classes="halves"):
+            with gr.Column(min_width=300, elem_classes="sheet"):
+                gr.HTML('<p class="section">Answer as the function</p><p class="quiet">Type what your function would return, and see what the '
+                        "model says to the person.</p>")  # fmt: skip
+                result = gr.Textbox(label="The function returns", value='{"status": "done"}', lines=1)
+                send_result = gr.Button("Send the result", size="sm")
+                follow_cards, follow_raw = gr.HTML(), gr.Code(label="What it wrote", language=None, lines=2, elem_classes="wire", visible=False)
+            with gr.Column(min_width=300, elem_classes="sheet"):
+                gr.HTML('<p class="section">Wrong? Add it to the dataset</p><p class="quiet">Correct the calls; the next training learns '
+                        "from it.</p>")  # fmt: skip
+                right_calls = gr.Code("[]", language="json", label="The calls it should make (none: leave the list empty)", lines=3)
+                right_words = gr.Textbox(label="Answer in words, where no tool fits", lines=1)
+                add, added = gr.Button("Add to the dataset", size="sm"), gr.HTML()
+    with gr.Row(elem_classes="next"):
+        forward = gr.Button("Next: export a file")
+
+    page.on_open("playground", show, [ideas, run_id, request, send, untrained, tuned, forward], [run_id])
+    outputs = [base_cards, base_raw, tuned_cards, tuned_raw, prompt, after, right_calls, last]
+    # One line for all visitors: two models at once are not faster on one machine, and each has its turn within a second or two.
+    asking = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
+    gr.on([request.submit, send.click], ask, [page.key, request, run_id], outputs, **asking)
+    ideas.select(choose, None, request, **quiet).then(ask, [page.key, request, run_id], outputs, **asking)
+    send_result.click(reply_as_function, [page.key, result, run_id, last], [follow_cards, follow_raw], **asking).success(
+        lambda: gr.Code(visible=True), None, follow_raw, **quiet
+    )
+    add.click(add_to_dataset, [page.key, right_calls, right_words, last], added, **quiet).success(**page.touch())
+    forward.click(lambda run: gr.Tabs(selected="export" if run else "train"), run_id, page.tabs, **quiet)

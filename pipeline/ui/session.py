@@ -100,19 +100,18 @@ class Page:
         """
         gr.on(
             [self.version.change, self.items[step].select], handler, [self.key, *inputs], outputs,
-            show_progress="hidden", queue=False, api_visibility="private",
+            show_progress="hidden",
         )  # fmt: skip
 
     def touch(self) -> dict[str, Any]:
         """Arguments of a `.then` or `.success` that tells every tab that something on disk changed."""
         return {
-            "fn": lambda version: version + 1, "inputs": self.version, "outputs": self.version,
-            "show_progress": "hidden", "queue": False, "api_visibility": "private",
-        }  # fmt: skip
+            "fn": lambda version: version + 1, "inputs": self.version, "outputs": self.version, "show_progress": "hidden",
+        }  # fmt: skip - not queue=False: outside the queue, gradio 6.31 raises no change event of a State
 
     def go(self, step: str) -> dict[str, Any]:
         """Arguments of a `.click` or `.then` that opens another step."""
         return {
             "fn": lambda: gr.Tabs(selected=step), "inputs": None, "outputs": self.tabs,
-            "show_progress": "hidden", "queue": False, "api_visibility": "private",
+            "show_progress": "hidden",
         }  # fmt: skip

@@ -1,0 +1,22 @@
+"""The Space: `python app.py` serves the studio at http://127.0.0.1:7860 (GRADIO_SERVER_NAME, GRADIO_SERVER_PORT, STUDIO_WORKSPACE)."""
+
+import spaces  # noqa: F401, I001 - before anything that could touch CUDA
+
+import os
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+from pipeline.ui import layout, warmth  # noqa: E402
+
+demo = layout.build()
+
+if __name__ == "__main__":
+    demo.queue(max_size=100, default_concurrency_limit=4)
+    demo.launch(
+        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        theme=layout.theme(), css_paths=layout.CSS, show_error=False, run_history=False, enable_monitoring=False,
+        max_file_size="20mb", footer_links=["gradio", "settings"], prevent_thread_lock=True, ssr_mode=False,
+    )  # fmt: skip
+    warmth.start()
+    demo.block_thread()

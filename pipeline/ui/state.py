@@ -1,0 +1,120 @@
+"""What a project has so far and what comes next, in few words; and its dataset as the page needs it, read once a change.
+
+Everything is read from the project's folder. This file knows nothing about widgets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from pipeline import dataset as data
+from pipeline.dataset import Example, ToolDataset
+from pipeline.errors import PipelineError
+from pipeline.runs import Project, Run
+from pipeline.tools import Issue, lint_tools
+
+
+@dataclass(frozen=True)
+class Known:
+    """A dataset with what is known about it. Rows of issues count from 1; those of tools have none."""
+
+    dataset: ToolDataset
+    tool_issues: tuple[Issue, ...]
+    issues: tuple[Issue, ...]
+    calls: Counter[str]
+
+    @property
+    def must_fix(self) -> int:
+        return sum(issue.severity == "error" for issue in (*self.tool_issues, *self.issues))
+
+    @property
+    def worth_a_look(self) -> int:
+        return sum(issue.severity != "error" for issue in (*self.tool_issues, *self.issues))
+
+    def of_row(self, row: int) -> list[Issue]:
+        """Problems of the row with this index (from 0)."""
+        return [issue for issue in self.issues if issue.row == row + 1]
+
+
+def known(project: Project | None) -> Known | None:
+    """The project's dataset, or None before there is one. PipelineError if its files are damaged."""
+    if project is None:
+        return None
+    files = [project.dataset_path / name for name in (data.TOOLS_FILE, data.EXAMPLES_FILE)]
+    if not all(file.is_file() for file in files):
+        return None
+    stamp = tuple((file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    return _known(project.dataset_path, stamp)
+
+
+@lru_cache(maxsize=16)
+def _known(folder: Path, stamp: object) -> Known:
+    dataset = data.load(folder)
+    tool_issues = tuple(lint_tools(dataset.tools))
+    rows = tuple(issue for issue in data.validate(dataset) if issue not in tool_issues)
+    calls = Counter({tool.name: 0 for tool in dataset.tools})
+    calls.update(call.name for example in dataset.examples for call in example.calls)
+    return Known(dataset, tool_issues, rows, calls)
+
+
+def held_out(dataset: ToolDataset) -> list[Example]:
+    """The rows that training does not see."""
+    return [example for example in dataset.examples if example.split == "test"]
+
+
+def trained_runs(project: Project | None) -> list[Run]:
+    """Runs whose model can be talked to, newest first."""
+    return [run for run in project.runs() if run.model_path.is_dir()] if project else []
+
+
+def percent(value: float) -> str:
+    return f"{100 * value:.0f}%"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `4 min`, `1 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def steps(project: Project | None) -> dict[str, str]:
+    """Each step's state in a few words, by step."""
+    words = dict.fromkeys(("dataset", "train", "evaluate", "playground", "export"), "")
+    if project is None:
+        return words
+    words["dataset"] = _dataset_words(project)
+    runs = project.runs()
+    words["train"] = _train_words(runs[0]) if runs else "not yet"
+    words["playground"] = "base and tuned" if trained_runs(project) else "base only"
+    reports = runs[0].evaluations() if runs else {}
+    scores = [percent(reports[name]["exact_match"]) for name in ("base-test", "tuned-test") if name in reports]
+    words["evaluate"] = " → ".join(scores) + " exact" if scores else "not yet"
+    files = sum(len(list(run.artifacts_path.glob("*.json"))) for run in runs)
+    words["export"] = ("1 file" if files == 1 else f"{files} files") if files else "not yet"
+    return words
+
+
+def _dataset_words(project: Project) -> str:
+    try:
+        found = known(project)
+    except PipelineError:
+        return "cannot be read"
+    if found is None:
+        return "empty"
+    tools, examples = len(found.dataset.tools), len(found.dataset.examples)
+    words = f"{tools} tool{'' if tools == 1 else 's'}, {examples:,} example{'' if examples == 1 else 's'}"
+    return f"{words}, {found.must_fix} to fix" if found.must_fix else words
+
+
+def _train_words(run: Run) -> str:
+    info = run.info
+    if run.status == "done":
+        return f"done, {duration(info['seconds'])}"
+    if run.status in ("training", "paused") and info["total_steps"]:
+        return f"{'running' if run.status == 'training' else 'paused'}, {percent(info['steps'] / info['total_steps'])}"
+    return {"new": "waiting", "failed": "failed"}.get(run.status, run.status)
