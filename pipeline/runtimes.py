@@ -8,13 +8,17 @@ runtime does not tell. Knows nothing of tools, datasets or scores.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline import child
 from pipeline.errors import ExportError
 from pipeline.functiongemma import BOS, STOP_TOKENS
+
+Conversation = tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]
+"""Messages, and tools as OpenAI writes them."""
 
 RUNS = ("litertlm", "task", "gguf")
 """Formats that `answers` can run."""
@@ -40,6 +44,16 @@ def answers(
     return child.run("pipeline.runtimes", job, progress, f"Running {path.name} in {NAMES[kind]}")["answers"]
 
 
+def rendered(path: str | Path, conversations: Sequence[Conversation]) -> list[str]:
+    """The prompts, without <bos>, that the chat template inside a .litertlm makes of conversations that end with the user.
+
+    Raises ExportError if the file cannot be opened or its template fails.
+    """
+    path = Path(path)
+    job = {"path": str(path.resolve()), "conversations": [{"messages": list(m), "tools": list(t)} for m, t in conversations]}
+    return child.run("pipeline.runtimes", job, None, f"Opening {path.name} in LiteRT-LM")["prompts"]
+
+
 def without_stop(text: str) -> str:
     """An answer as the runtimes give it: without the stop token at its end."""
     for stop in STOP_TOKENS:
@@ -52,12 +66,29 @@ def _litert(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: c
     import litert_lm
 
     from pipeline.export.inspect import inspect
-    from pipeline.model import cpu_threads
 
     found = inspect(path)
     cache = (found["model"] or {}).get("cache_length")
     if not cache or not (found["model"] or {}).get("prefill_lengths"):
         raise ExportError(f"{path.name} holds no model that LiteRT-LM can run: {(found['problems'] or ['no signatures were found'])[0]}")
+    texts = []
+    with _engine(path) as engine:
+        for number, prompt in enumerate(prompts, 1):
+            text = prompt.removeprefix(BOS)  # the session writes it
+            length = len(engine.tokenize(text)) + 1
+            if length >= cache:
+                raise ExportError(f"A prompt of {length} tokens does not fit into the {cache} of {path.name}; raise --cache-length.")
+            texts.append(_ask(litert_lm, engine, text, min(max_new_tokens, cache - length), path))
+            progress(number / len(prompts), f"{number} of {len(prompts)} answers")
+    return texts
+
+
+@contextmanager
+def _engine(path: Path) -> Iterator[Any]:
+    import litert_lm
+
+    from pipeline.model import cpu_threads
+
     litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
     # Without a cache_dir the runtime leaves its compiled weights beside the model.
     with tempfile.TemporaryDirectory() as folder:
@@ -65,16 +96,8 @@ def _litert(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: c
             engine = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=cpu_threads()), cache_dir=folder)
         except RuntimeError as error:
             raise ExportError(f"LiteRT-LM cannot open {path.name} ({error}); it is no use on a phone either.") from error
-        with engine:
-            texts = []
-            for number, prompt in enumerate(prompts, 1):
-                text = prompt.removeprefix(BOS)  # the session writes it
-                length = len(engine.tokenize(text)) + 1
-                if length >= cache:
-                    raise ExportError(f"A prompt of {length} tokens does not fit into the {cache} of {path.name}; raise --cache-length.")
-                texts.append(_ask(litert_lm, engine, text, min(max_new_tokens, cache - length), path))
-                progress(number / len(prompts), f"{number} of {len(prompts)} answers")
-    return texts
+        with engine:  # it must outlive its sessions: the library crashes otherwise
+            yield engine
 
 
 def _ask(litert_lm: Any, engine: Any, text: str, max_new_tokens: int, path: Path) -> str:
@@ -88,6 +111,32 @@ def _ask(litert_lm: Any, engine: Any, text: str, max_new_tokens: int, path: Path
         raise ExportError(f"LiteRT-LM cannot answer with {path.name} ({error}).") from error
 
 
+def _rendered(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
+    import litert_lm
+
+    class Declared(litert_lm.Tool):
+        def __init__(self, declaration: dict[str, Any]):
+            self.declaration = declaration
+
+        def get_tool_description(self) -> dict[str, Any]:
+            return self.declaration
+
+        def execute(self, param: Any) -> Any:
+            raise NotImplementedError("nothing is called while prompts are compared")
+
+    prompts = []
+    with _engine(path) as engine:
+        for one in conversations:
+            *before, last = one["messages"]
+            tools = [Declared(tool) for tool in one["tools"]]
+            try:
+                with engine.create_conversation(messages=before, tools=tools, automatic_tool_calling=False) as chat:
+                    prompts.append(chat.render_message_to_string(last))
+            except RuntimeError as error:
+                raise ExportError(f"The chat template inside {path.name} fails on the first message ({error}).") from error
+    return prompts
+
+
 def _gguf(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: child.Progress) -> list[str]:
     from pipeline.export.gguf import load
     from pipeline.model import generate
@@ -96,8 +145,10 @@ def _gguf(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: chi
 
 
 def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:
-    """The child's job: {"path", "prompts", "max_new_tokens"} -> {"answers"}."""
+    """The child's job: {"path", "prompts", "max_new_tokens"} -> {"answers"}, or {"path", "conversations"} -> {"prompts"}."""
     path = Path(job["path"])
+    if "conversations" in job:
+        return {"prompts": _rendered(path, job["conversations"])}
     run = _gguf if path.suffix.lower() == ".gguf" else _litert
     return {"answers": run(path, job["prompts"], job["max_new_tokens"], progress)}
 

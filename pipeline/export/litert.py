@@ -26,6 +26,7 @@ STOPS = {"litertlm": (EOS, END_OF_TURN, START_RESPONSE), "task": (END_OF_TURN, S
 SECONDS_PER_PARAMETER = 85 / 270e6
 """Of the conversion, on one core; small models take START_SECONDS anyway."""
 START_SECONDS = 15
+COMPARED_PROMPTS = 10
 
 
 def make(
@@ -50,7 +51,27 @@ def make(
         "longest_completion": lengths.longest_completion, "lengths": lengths.reason, "stop_tokens": found["stop_tokens"],
         "start_token": found["start_token"], "wrap_turns": wrap_turns,
     }  # fmt: skip
-    return out, details
+    return out, details | (_same_prompts(source, out) if format == "litertlm" else {})
+
+
+def _same_prompts(source: Source, file: Path) -> dict[str, Any]:
+    """How many prompts the template inside the file writes as in training; the first that it writes otherwise.
+
+    Raises ExportError if it writes none of them so: the model would be asked in a form that it never saw.
+    """
+    rows = [row for row in source.requests(COMPARED_PROMPTS) if row.example.prompt[-1]["role"] == "user"]
+    if not rows:
+        return {}
+    conversations = [(row.example.prompt, [tool.to_json() for tool in source.dataset.tools_of(row.example)]) for row in rows]
+    made = runtimes.rendered(file, conversations)
+    pairs = [(row.prompt.removeprefix(BOS), prompt.removeprefix(BOS)) for row, prompt in zip(rows, made, strict=True)]
+    other = [(ours, theirs) for ours, theirs in pairs if ours != theirs]
+    if len(other) == len(pairs):
+        at = next((i for i, (a, b) in enumerate(zip(*other[0], strict=False)) if a != b), min(map(len, other[0])))
+        ours, theirs = (text[max(0, at - 20) : at + 40] for text in other[0])
+        raise ExportError(f"The template in the file writes {theirs!r} where the model was trained on {ours!r}; mend chat_template.jinja.")
+    details: dict[str, Any] = {"prompts_equal": len(pairs) - len(other), "prompts_total": len(pairs)}
+    return details | ({"prompt_expected": other[0][0], "prompt_found": other[0][1]} if other else {})
 
 
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:

@@ -87,7 +87,8 @@ class Source:
 
     @cached_property
     def rows(self) -> list[Row]:
-        return [Row(e, *render_example(e.messages, self.dataset.tools_of(e))) for e in self.dataset.examples if e.completion and e.prompt]
+        usable = (e for e in self.dataset.examples if e.completion and e.prompt)
+        return [Row(e, *render_example([*e.prompt, e.completion], self.dataset.tools_of(e))) for e in usable]
 
     def texts(self) -> list[str]:
         """Prompts and completions without <bos>, which SentencePiece takes for text; the first PROVED_TEXTS, each once."""
