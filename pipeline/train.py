@@ -32,7 +32,7 @@ from pipeline.files import write_atomic
 from pipeline.functiongemma import render_example
 from pipeline.model import BaseModel, find_base
 from pipeline.packing import TokenizedExample, tokenize
-from pipeline.runs import Run, StepLog
+from pipeline.runs import Checkpoint, Run, StepLog
 from pipeline.tools import Issue, lint_tools, summary
 
 SAMPLES = 5  # held-out requests whose answers are shown after every epoch
@@ -185,6 +185,10 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
         run.update(config=replace(run.config, dtype=models.suits(base.path, device)).to_json())
     config, dataset = run.config, run.dataset()
     _sweep(run)
+    last = run.last_checkpoint
+    if last and last.step >= run.info["total_steps"]:  # killed, or out of time, when only finishing was left
+        _finish(_trained(last, config, base), config, base, run)
+        return True
     set_seed(config.seed)  # before the adapters are made
     tokenizer = models.load_tokenizer(base.path)
     trainer = _trainer(run, config, dataset, base, tokenizer, device)
@@ -195,13 +199,10 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to --json
     trainer.add_callback(watch)
     trainer.add_callback(SampleAnswers(run, watch, tokenizer, device, _samples(dataset)))
-    last = run.last_checkpoint
     trainer.train(resume_from_checkpoint=str(last.path) if last else None)
     if watch.stopped or not slot.has(watch.save_seconds * 1.5):
         return False
-    losses = [entry.loss for entry in run.log() if entry.loss is not None]
     _finish(trainer.accelerator.unwrap_model(trainer.model), config, base, run)
-    run.update(final_loss=losses[-1] if losses else None)
     return True
 
 
@@ -287,6 +288,17 @@ def _finish(model: Any, config: TrainConfig, base: BaseModel, run: Run) -> None:
     if run.model_path.exists():  # of a slot that was killed between the rename and run.json
         shutil.rmtree(run.model_path)
     os.rename(beside, run.model_path)
+    losses = [entry.loss for entry in run.log() if entry.loss is not None]
+    run.update(final_loss=losses[-1] if losses else None)
+
+
+def _trained(checkpoint: Checkpoint, config: TrainConfig, base: BaseModel) -> Any:
+    """The model as it stands in a checkpoint; with its adapters, for LoRA."""
+    if config.method == "full":
+        return models.load_weights(checkpoint.path, "float32")
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(models.load_weights(base.path, "float32"), checkpoint.path)
 
 
 def save_model(model: Any, base: BaseModel, folder: Path) -> None:
