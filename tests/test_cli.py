@@ -63,7 +63,7 @@ def test_help_says_what_a_command_is_for(words, capsys):
 @pytest.mark.parametrize("words", [
     [], ["nonsense"], ["import"], ["import", "rows.jsonl"], ["lint"], ["train", "data"], ["train", "data", "--out", "run", "--method", "no"],
     ["train", "data", "--out", "run", "--max-steps", "many"], ["evaluate"], ["chat", "run"], ["export", "run", "--format", "zip"],
-    ["inspect"], ["demo"], ["lint", "data", "--nonsense"], ["evaluate", "run", "--constrained", "perhaps"],
+    ["inspect"], ["demo"], ["lint", "data", "--nonsense"], ["export", "run", "--wrap-turns", "perhaps"],
 ])  # fmt: skip
 def test_misspelled_commands_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as left:
@@ -90,8 +90,8 @@ def test_the_flags_of_a_configuration_are_understood():
 
 
 def test_a_bare_switch_means_true():
-    typed = parser.build(cli.COMMANDS).parse_args(["evaluate", "run", "--constrained"])
-    assert parser.given(typed, EvalConfig) == {"constrained": True}
+    typed = parser.build(cli.COMMANDS).parse_args(["export", "run", "--wrap-turns"])
+    assert parser.given(typed, ExportConfig) == {"wrap_turns": True}
 
 
 # ---------------------------------------------------------------------------------------------------------------- the door

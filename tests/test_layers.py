@@ -24,9 +24,9 @@ LAW = (
     ("pipeline.declarations", "pipeline.tools"),
     ("pipeline.functiongemma*",),
     ("pipeline.examples", "pipeline.dataset"),
-    ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.packing", "pipeline.runs", "pipeline.samples*"),
+    ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.packing", "pipeline.runs", "pipeline.scores", "pipeline.samples*"),
     ("pipeline.model", "pipeline.prefix_attention"),
-    ("pipeline.trainer",),
+    ("pipeline.trainer", "pipeline.callbacks"),
     ("pipeline.train", "pipeline.constrain", "pipeline.evaluate", "pipeline.runtimes", "pipeline.export*"),
     ("pipeline.base*",),
     ("pipeline.hub*",),
@@ -42,12 +42,13 @@ HEAVY = {
     "ai_edge_quantizer", "litert_lm", "litert_lm_builder", "mediapipe", "jax", "gguf", "tensorflow", "pandas", "safetensors",
 }  # fmt: skip
 # Modules of torch and of the exporters: imported only inside the functions that use them, so they may be heavy themselves.
-LATE = ("pipeline.prefix_attention", "pipeline.trainer", "pipeline.export.*", "pipeline.base.*")
+LATE = ("pipeline.prefix_attention", "pipeline.trainer", "pipeline.callbacks", "pipeline.export.*", "pipeline.base.*")
 DOORS = ("pipeline.cli*", "pipeline.ui*", "app")
 MOST_LINES = 400
 # Import name -> name on the package registry, where they differ.
 DISTRIBUTION = {
-    "PIL": "pillow", "yaml": "pyyaml", "litert_lm": "litert-lm", "litert_torch": "litert-torch", "sentencepiece": "sentencepiece",
+    "google": "protobuf",
+    "PIL": "pillow", "google": "protobuf", "yaml": "pyyaml", "litert_lm": "litert-lm", "litert_torch": "litert-torch", "sentencepiece": "sentencepiece",
     "ai_edge_litert": "ai-edge-litert", "ai_edge_quantizer": "ai-edge-quantizer", "litert_lm_builder": "litert-lm",
 }  # fmt: skip
 

@@ -19,7 +19,8 @@ from pipeline.cli.console import Console, table
 from pipeline.cli.result import Result
 from pipeline.config import EvalConfig
 from pipeline.dataset import ToolDataset
-from pipeline.errors import DataError, RunError
+from pipeline.errors import DataError
+from pipeline.evaluate import EvalReport
 from pipeline.runs import Run
 from pipeline.sources import tools_from
 from pipeline.tools import ToolCall
@@ -27,11 +28,13 @@ from pipeline.tools import ToolCall
 
 def evaluate(args: argparse.Namespace, console: Console) -> Result:
     """Score a model, or an exported file, on held-out rows: the right tool, the exact call."""
-    config = EvalConfig(**parser.given(args, EvalConfig))
-    config.check()
+    options = parser.given(args, EvalConfig)
     run = Run(args.run)
-    report = evaluations.evaluate(run, on=config.on, split=config.split, progress=console.progress)
-    return Result({}, "")
+    report = evaluations.evaluate(run, progress=console.progress, **options)
+    json = report.to_json()
+    del json["results"]
+    saved = None if "limit" in options else run.evaluation_path(report.on, report.split)
+    return Result({**json, "report": str(saved) if saved else None}, _table(report, saved))
 
 
 def chat(args: argparse.Namespace, console: Console) -> Result:
@@ -43,7 +46,7 @@ def chat(args: argparse.Namespace, console: Console) -> Result:
     tools = [tool.to_json() for tool in (tools_from(args.tools) if args.tools else dataset.tools)]
     prompt = functiongemma.render_prompt([*_developer(dataset), {"role": "user", "content": args.request}], tools, True)
     console.progress(0.1, f"loading the {args.on} model")
-    loaded = models.load(_model(run, args.on))
+    loaded = models.load(evaluations.model_path(run, args.on))
     console.progress(0.6, "answering")
     began = time.perf_counter()
     (answer,) = models.generate(loaded, [prompt], parser.given(args, EvalConfig).get("max_new_tokens", 128))
@@ -70,10 +73,16 @@ def _developer(dataset: ToolDataset) -> list[dict[str, Any]]:
     return [{"role": "developer", "content": first.most_common(1)[0][0]}] if first else []
 
 
-def _model(run: Run, on: str) -> Path | models.BaseModel:
-    """What `--on` names. Raises RunError for a run without a model, ModelError for a base that is not there any more."""
-    if on == "base":
-        return models.find_base("embedded" if run.base["embedded"] else run.base["path"])
-    if not run.model_path.is_dir():
-        raise RunError(f"{run.path} has no trained model yet (status {run.status}); train it to the end first.")
-    return run.model_path
+def _table(report: EvalReport, saved: Path | None) -> str:
+    scores = [
+        (label, f"{getattr(report, name):.1%}", f"{report.intervals[name][0]:.0%} to {report.intervals[name][1]:.0%}")
+        for label, name in (("right tool", "tool_accuracy"), ("exact match", "exact_match"), ("tolerant match", "tolerant_match"))
+    ]
+    by_tool = [(name, of["rows"], f"{of['tool_accuracy']:.0%}", f"{of['exact_match']:.0%}") for name, of in report.by_tool.items()]
+    verdicts = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.verdicts.items() if count)
+    return "\n".join([
+        f"{report.on} ({report.model}) on {report.rows} {report.split} rows: {verdicts}", "",
+        table(("", "share", "95% interval"), scores), "",
+        table(("expected tool", "rows", "right tool", "exact match"), by_tool),
+        *([f"every row's answer: {saved}"] if saved else []),
+    ])  # fmt: skip
