@@ -168,7 +168,7 @@ class StreamParser:
             self._held = ""
         if self._undecided:
             self._settle_as_text()
-        if self._open:
+        while self._open:  # twice where an untagged block turns out to be text, with a tagged one in it
             self._finish("")
         if self._stopped and self._after:
             code, at = self._stopped

@@ -94,11 +94,12 @@ def read_block(body: str, closed: bool, tagged: bool = True) -> tuple[list[Found
                 call.codes.append("multiple_calls_in_block")
             return found, broken
         found.append(Found(start, reader.at, name, arguments, reader.codes))
-        reader.at = _BETWEEN_CALLS.match(body, reader.at).end()
-        if not body.startswith(_PREFIX, reader.at):
+        next_call = _BETWEEN_CALLS.match(body, reader.at).end()
+        if not body.startswith(_PREFIX, next_call):
             break
+        reader.at = next_call
     codes = found[-1].codes
-    rest = body[reader.at :]
+    rest = body[reader.at :].strip()
     if rest and (closed or not _END_TAG.startswith(rest)):
         codes.append("junk_after_args")
     if not tagged:

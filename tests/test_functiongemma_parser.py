@@ -79,6 +79,7 @@ def test_shared_case(case):
         (call("call:f{a:1"), {"a": 1}, ["unclosed_object"]),
         (call("call:f{a:{b:~x~"), {"a": {"b": "x"}}, ["unclosed_object"]),
         (call("call:f{a:1}}"), {"a": 1}, ["junk_after_args"]),
+        (call("call:f{a:1},\n"), {"a": 1}, ["junk_after_args"]),
         (call("call f{a:1}"), {"a": 1}, ["nonstandard_call_prefix"]),
         (call("call:f"), {}, ["missing_args_object"]),
         (START + "call:f{a:1}", {"a": 1}, ["missing_end_tag"]),
@@ -173,6 +174,11 @@ def test_a_call_that_is_refused(text, code, detail, at):
         ("call:f{a:1", "call:f{a:1", [], []),
         ("call:f", "call:f", [], []),
         ("Sure: call:f{a:1}", "Sure: call:f{a:1}", [], []),
+        (
+            "call:x" + START + "call:f{a:1", "call:x", [],
+            [("truncated_call", START + "call:f{a:1", 37)],
+        ),
+        ("call:" + ESCAPE + START + "call:f{}", "call:", ["f"], [("stray_token", ESCAPE, 5)]),
         ("call:f{}" + END + call("call:g{}"), "call:f{}", ["g"], [("stray_token", END, 8)]),
     ],
 )  # fmt: skip
