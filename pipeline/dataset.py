@@ -20,6 +20,7 @@ from pipeline import jsontext
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import DEFAULT, ROLES, SPLITS, Example, ToolDataset, example, normalised
 from pipeline.files import write_all
+from pipeline.schema import shown
 from pipeline.tools import Issue, ToolSpec, check_call, control_tokens_in, lint_tools, summary, tools_from_json
 
 # fmt: off
@@ -83,17 +84,22 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
             yield error(
                 f"messages[{index}].role", f"expected one of {', '.join(ROLES)}, found {role!r}", "Correct the role."
             )
-        if (
-            role == "user" and index and item.messages[index - 1].get("role") == "tool"
-        ):  # FORMAT.md, section 5, number 10
-            yield Issue(None, f"messages[{index}]", "warning", "a user message straight after a tool's result loses its header",
-                        "Put the assistant's answer between them.")  # fmt: skip
+        if role == "user" and index and item.messages[index - 1].get("role") == "tool":  # FORMAT.md, section 5, 10
+            lost = "a user message straight after a tool's result loses its header"
+            yield Issue(None, f"messages[{index}]", "warning", lost, "Put the assistant's answer between them.")
+        if role == "tool" and (problem := _result_problem(message)):
+            yield error(
+                f"messages[{index}].content", problem, 'Give text or an object, and the tool\'s "name" beside it.'
+            )
         if found := control_tokens_in("\n".join(_texts(message.get("content")))):
             yield error(f"messages[{index}].content", f"the text holds the control token {found[0]}", "Take it out.")
     if not item.completion:
         yield error("messages", "there is no assistant message to learn", "Add the reply: calls, or a sentence.")
     elif item.messages[-1] is not item.completion:
         yield error("messages", "messages follow the last assistant message", "Remove what comes after it.")
+    if item.completion and item.prompt and item.prompt[-1].get("role") not in ("user", "tool"):
+        before = f"the reply follows a message of the {item.prompt[-1].get('role')}, where the model does not answer"
+        yield error("messages", before, "Put the user's request, or a tool's result, before the reply.")
     if not item.request.strip():
         yield error("request", "the request is empty", "Write what the user says.")
     elif len(item.request) > LONG_REQUEST:
@@ -116,6 +122,24 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
             yield replace(issue, field=issue.field, message=prefix + issue.message)
         if found := control_tokens_in("\n".join([call.name, *_texts(call.arguments)])):
             yield error(call.name, f"{prefix}an argument holds the control token {found[0]}", "Take it out.")
+
+
+def _result_problem(message: dict[str, Any]) -> str | None:
+    """Why a tool's result cannot be rendered, or would be left out (FORMAT.md, section 3, and section 5, number 11)."""
+    content, named = message.get("content"), bool(message.get("name"))
+    if not content:
+        return "the tool's result is empty, so that the prompt leaves it out"
+    if not isinstance(content, str | dict | list):
+        return f"a tool's result must be text or an object, found {shown(content)}"
+    for item in content if isinstance(content, list) else [content]:
+        if isinstance(content, list) and not isinstance(item, dict):
+            return f"several results must all be objects, found {shown(item)}"
+        whole = isinstance(item, dict) and isinstance(item.get("name"), str) and "response" in item
+        if whole and not isinstance(item["response"], dict):
+            return f"the response must be an object, found {shown(item['response'])}"
+        if not whole and not named:
+            return "the tool's result does not name its tool"
+    return None
 
 
 def _between_rows(dataset: ToolDataset) -> Iterator[Issue]:

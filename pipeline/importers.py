@@ -134,7 +134,7 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
 def _messages(rough: Any, tools: tuple[ToolSpec, ...], note: Note) -> tuple[dict[str, Any], ...]:
     if not isinstance(rough, list) or not all(isinstance(message, dict) for message in rough):
         raise DataError(f"expected a list of messages, found {schema.shown(rough)}")
-    names: dict[Any, str] = {}  # OpenAI's call ids, which the wire format has not: a result names its tool
+    names: dict[str, str] = {}  # OpenAI's call ids, which the wire format has not: a result names its tool
     messages = [_message(message, index, tools, names, note) for index, message in enumerate(rough)]
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
@@ -154,10 +154,10 @@ def _messages(rough: Any, tools: tuple[ToolSpec, ...], note: Note) -> tuple[dict
     return tuple(messages)
 
 
-def _message(rough: dict, index: int, tools: tuple[ToolSpec, ...], names: dict[Any, str], note: Note) -> dict[str, Any]:
+def _message(rough: dict, index: int, tools: tuple[ToolSpec, ...], names: dict[str, str], note: Note) -> dict[str, Any]:
     where = f"messages[{index}]"
     role = rough.get("role")
-    if role in ROLES:
+    if isinstance(role, str) and role in ROLES:
         note(f"{where}.role", f"{role} became {ROLES[role]}")
         role = ROLES[role]
     if role not in ("developer", "system", "user", "assistant", "tool"):
@@ -165,8 +165,8 @@ def _message(rough: dict, index: int, tools: tuple[ToolSpec, ...], names: dict[A
             f"{where} has the role {schema.shown(role)}; expected developer, system, user, assistant or tool"
         )
     message: dict[str, Any] = {"role": role}
-    if role == "tool" and (name := rough.get("name") or names.get(rough.get("tool_call_id"))):
-        message["name"] = name
+    if role == "tool" and (name := rough.get("name") or names.get(str(rough.get("tool_call_id")))):
+        message["name"] = str(name)
     content = rough.get("content")
     if role != "tool" and isinstance(content, list):
         content = _joined(content, where)
@@ -198,7 +198,7 @@ def _joined(parts: list, where: str) -> str:
     return "".join(part["text"].strip() for part in parts)
 
 
-def _call(rough: Any, where: str, tools: tuple[ToolSpec, ...], names: dict[Any, str], note: Note) -> dict[str, Any]:
+def _call(rough: Any, where: str, tools: tuple[ToolSpec, ...], names: dict[str, str], note: Note) -> dict[str, Any]:
     """One call in OpenAI's shape, from any of the keys in which calls are written, without the nulls that tables fill in."""
     inner = rough.get("function") if isinstance(rough, dict) and isinstance(rough.get("function"), dict) else rough
     name = inner.get(first(inner, NAME_KEYS) or "") if isinstance(inner, dict) else None
@@ -209,7 +209,7 @@ def _call(rough: Any, where: str, tools: tuple[ToolSpec, ...], names: dict[Any, 
     except DataError as problem:
         raise DataError(f"{where}: {str(problem).rstrip('.')}") from None
     if isinstance(rough.get("id"), str | int):
-        names[rough["id"]] = name.strip()
+        names[str(rough["id"])] = name.strip()
     spec = next((tool for tool in tools if tool.name == name.strip()), None)
     if spec:
         dropped: list[str] = []

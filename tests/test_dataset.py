@@ -125,6 +125,21 @@ BROKEN = {
         Example((RAW, ASK, {"role": "assistant", "tool_calls": [{"function": {"name": "set_light", "arguments": "[]"}}]})),
         "error", "tool_calls", "must be an object",
     ),
+    "two replies": (
+        Example((*example("x", [ON]).messages, {"role": "assistant", "content": "Done."})),
+        "error", "messages", "follows a message of the assistant",
+    ),
+    **{
+        f"result {content!r}": (
+            Example((*example("x", [ON]).messages, {"role": "tool", "content": content, **named}, {"role": "assistant", "content": "y"})),
+            "error", "messages[3].content", sentence,
+        )
+        for content, named, sentence in (
+            ("", {"name": "set_light"}, "is empty"), ({}, {"name": "set_light"}, "is empty"), (5, {"name": "set_light"}, "text or an object"),
+            ("ok", {}, "does not name its tool"), ({"a": 1}, {}, "does not name its tool"), (["a"], {"name": "set_light"}, "must all be objects"),
+            ({"name": "set_light", "response": "ok"}, {}, "response must be an object"),
+        )
+    },
     "no developer sentence": (example("x", [ON], developer="Hi."), "warning", "messages", "lack the developer sentence"),
 }  # fmt: skip
 

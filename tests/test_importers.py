@@ -244,6 +244,7 @@ REFUSED = {
     "no user": ({"messages": [ON]}, "the request is empty"),
     "messages of text": ({"messages": ["a"]}, "expected a list of messages"),
     "unknown role": ({"messages": [{"role": "narrator", "content": "x"}, ASK, ON]}, 'the role "narrator"; expected developer'),
+    "a role that is no text": ({"messages": [{"role": {}, "content": "x"}, ASK, ON]}, "the role {}; expected developer"),
     "calls of a user": ({"messages": [{**ON, "role": "user"}, ON]}, "only assistant messages can, and its role is user"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ON]}, "parts that are not text"),
     "nothing": ({"messages": [ASK, {"role": "assistant", "content": " "}]}, "neither a call nor a reply"),
@@ -263,9 +264,9 @@ def test_a_bad_row_is_left_out_and_said(tmp_path, case):
 
 
 def test_all_bad_rows_come_in_one_error(tmp_path):
-    with pytest.raises(DataError, match="none of 19 rows could be read: row 1.*and 16 more") as caught:
+    with pytest.raises(DataError, match="none of 20 rows could be read: row 1.*and 17 more") as caught:
         read(write(tmp_path, "rows.jsonl", [row for row, _ in REFUSED.values()]), TOOLS)
-    assert [issue.row for issue in caught.value.issues] == list(range(1, 20))
+    assert [issue.row for issue in caught.value.issues] == list(range(1, 21))
 
 
 CHANGED = {
