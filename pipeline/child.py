@@ -8,6 +8,7 @@ what the work is; waiting in line, restarts and logs for the visitor are `pipeli
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -51,13 +52,17 @@ def run(module: str, job: dict[str, Any], progress: Progress | None = None, what
             [sys.executable, "-m", module], cwd=PROJECT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
         )
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        threading.Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
+        reader = threading.Thread(target=_read, args=(child.stdout, lines), daemon=True)
+        reader.start()
         try:
             result = _converse(child, job, lines, progress or (lambda fraction, message: None))
         finally:
             child.kill()
             child.wait()
-            child.stdin.close()
+            reader.join(timeout=5)  # not for ever: a grandchild may hold the pipe
+            child.stdout.close()
+            with contextlib.suppress(BrokenPipeError):  # it never read the job
+                child.stdin.close()
         if result is not None:
             return result
         stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 20_000))
