@@ -26,6 +26,14 @@ class Known:
     issues: tuple[Issue, ...]
     calls: Counter[str]
 
+    @classmethod
+    def of(cls, dataset: ToolDataset) -> Known:
+        tool_issues = tuple(lint_tools(dataset.tools))
+        rows = tuple(issue for issue in data.validate(dataset) if issue not in tool_issues)
+        calls = Counter({tool.name: 0 for tool in dataset.tools})
+        calls.update(call.name for example in dataset.examples for call in example.calls)
+        return cls(dataset, tool_issues, rows, calls)
+
     @property
     def must_fix(self) -> int:
         return sum(issue.severity == "error" for issue in (*self.tool_issues, *self.issues))
@@ -52,12 +60,7 @@ def known(project: Project | None) -> Known | None:
 
 @lru_cache(maxsize=16)
 def _known(folder: Path, stamp: object) -> Known:
-    dataset = data.load(folder)
-    tool_issues = tuple(lint_tools(dataset.tools))
-    rows = tuple(issue for issue in data.validate(dataset) if issue not in tool_issues)
-    calls = Counter({tool.name: 0 for tool in dataset.tools})
-    calls.update(call.name for example in dataset.examples for call in example.calls)
-    return Known(dataset, tool_issues, rows, calls)
+    return Known.of(data.load(folder))
 
 
 def held_out(dataset: ToolDataset) -> list[Example]:
