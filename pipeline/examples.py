@@ -40,6 +40,10 @@ class Example:
         indices = [index for index, message in enumerate(self.messages) if message.get("role") == "assistant"]
         return indices[-1] if indices else len(self.messages)
 
+    @cached_property
+    def _calls(self) -> tuple[ToolCall, ...]:
+        return tuple(ToolCall.from_json(call) for call in self.completion.get("tool_calls") or [])
+
     @property
     def prompt(self) -> list[dict[str, Any]]:
         """The messages before the final assistant message."""
@@ -59,7 +63,7 @@ class Example:
     @property
     def calls(self) -> list[ToolCall]:
         """The calls to be learned, in order; [] for a reply in words."""
-        return [ToolCall.from_json(call) for call in self.completion.get("tool_calls") or []]
+        return list(self._calls)
 
     @property
     def reply_text(self) -> str:

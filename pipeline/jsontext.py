@@ -38,7 +38,9 @@ def loads(text: str, max_depth: int = MAX_DEPTH) -> Any:
         raise
     except ValueError:
         raise JsonTextError(_TOO_LONG) from None
-    check(value, max_depth)
+    # The hooks have refused what else `check` would: only escapes and brackets can hide something, and most rows have few.
+    if "\\u" in text or text.count("[") + text.count("{") > max_depth or not _is_unicode(text):
+        check(value, max_depth)
     return value
 
 
@@ -76,10 +78,17 @@ def check(value: Any, max_depth: int = MAX_DEPTH) -> None:
 
 
 def _check_text(text: str) -> None:
+    if not _is_unicode(text):
+        raise JsonTextError("text with half of a surrogate pair, which no tokenizer can read")
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether UTF-8 can hold `text`: false for half of a surrogate pair."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
-        raise JsonTextError("text with half of a surrogate pair, which no tokenizer can read") from None
+        return False
+    return True
 
 
 def _refuse_constant(name: str) -> None:
