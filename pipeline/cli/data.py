@@ -103,7 +103,7 @@ def _summary(reports: list[ImportReport]) -> dict[str, Any]:
 
 
 def _listed(issues: list[Issue]) -> list[str]:
-    lines = [f"  {issue.severity}: {issue}{f' {issue.fix}' if issue.fix else ''}" for issue in issues[:SHOWN]]
+    lines = [f"  {issue.severity}: {issue}{f'. {issue.fix}' if issue.fix else ''}" for issue in issues[:SHOWN]]
     return lines + [f"  ... and {len(issues) - SHOWN} more (--json lists all)"] * (len(issues) > SHOWN)
 
 
