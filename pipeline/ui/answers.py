@@ -55,6 +55,11 @@ def loaded(folder: str | Path) -> Any:
         return found
 
 
+def warm_up() -> None:
+    """Load the embedded base and let it write a token: the first `generate` of a process imports and compiles for seconds."""
+    model.generate(loaded(model.EMBEDDED), [functiongemma.render_prompt(conversation("hello"), None, True)], max_new_tokens=1)
+
+
 def conversation(request: str, developer: str = TRIGGER) -> list[dict[str, Any]]:
     """The messages of a fresh request."""
     return [{"role": "developer", "content": developer}, {"role": "user", "content": request}]

@@ -14,7 +14,6 @@ from pipeline.importers import ImportReport
 from pipeline.ui import tokens
 from pipeline.ui.state import Known
 from pipeline.ui.widgets import (
-    LEGEND,
     bars,
     call_line,
     count,
@@ -22,6 +21,7 @@ from pipeline.ui.widgets import (
     esc,
     facts,
     issue_list,
+    legend,
     token_text,
     tool_card,
 )
@@ -75,24 +75,25 @@ def health(known: Known) -> str:
     per_tool = dict(numbers["by_tool"])
     if silent := sum(not example.calls for example in known.dataset.examples):
         per_tool["no call"] = silent
-    must, look, twins = known.must_fix, known.worth_a_look, numbers["duplicates"]
-    chips = [
-        f'<button type="button" class="chip {"must" if must else ""}" data-pick="{MUST_FIX}" {"" if must else "disabled"}>{must:,} must fix</button>',
-        f'<button type="button" class="chip {"look" if look else ""}" data-pick="{LOOK}" {"" if look else "disabled"}>'
-        f"{look:,} worth a look</button>",
-    ]
-    if twins:
-        confirm = f"Remove {count(twins, 'row')} that repeat an earlier one word for word?"
-        chips.append(f'<button type="button" class="chip" data-pick="duplicates" data-confirm="{confirm}">Remove {count(twins, "duplicate")}</button>')
+    chips = [_count_chip(known.must_fix, MUST_FIX, "must"), _count_chip(known.worth_a_look, LOOK, "look")]
+    if numbers["duplicates"]:
+        twins = count(numbers["duplicates"], "duplicate")
+        confirm = f"Remove {twins}? They repeat an earlier row word for word."
+        chips.append(f'<button type="button" class="chip" data-pick="duplicates" data-confirm="{confirm}">Remove {twins}</button>')
     split = numbers["by_split"]
     words = f"{split['train'] + split['none']:,} to train on, {split['test']:,} held out for the test."
-    if must:
+    if known.must_fix:
         words += " Rows that must be fixed stop the training; choose the count to see them."
     general = issue_list([issue for issue in known.issues if issue.row is None], 3)
     return (
         f'<div class="health">{bars(per_tool)}<div class="verdict"><div class="counts">{"".join(chips)}</div>'
         f'<p class="quiet">{words}</p>{general}</div></div>'
     )
+
+
+def _count_chip(number: int, name: str, kind: str) -> str:
+    state = f'class="chip {kind}"' if number else 'class="chip" disabled'
+    return f'<button type="button" {state} data-pick="{name}">{number:,} {name.lower()}</button>'
 
 
 def tool_cards(known: Known | None) -> str:
@@ -118,8 +119,9 @@ def table(known: Known | None, wanted: Filter, page: int, chosen: int | None) ->
     lines = "".join(_line(known, index, index == chosen) for index in rows[page * PAGE_ROWS : (page + 1) * PAGE_ROWS])
     first, last = page * PAGE_ROWS + 1, min(len(rows), (page + 1) * PAGE_ROWS)
     return (
-        '<div class="scroll"><table class="rows"><thead><tr><th class="num">Row</th><th>Request</th><th>Answer</th><th class="split">Split</th></tr>'
-        f'</thead><tbody>{lines}</tbody></table></div><div class="pager"><span>{first:,} to {last:,} of {len(rows):,}</span>'
+        '<div class="scroll"><table class="rows"><thead><tr><th class="num">Row</th><th>Request</th><th>Answer</th>'
+        f'<th class="split">Split</th></tr></thead><tbody>{lines}</tbody></table></div>'
+        f'<div class="pager"><span>{first:,} to {last:,} of {len(rows):,}</span>'
         f"{_turn('Previous', page - 1, page == 0)}{_turn('Next', page + 1, page == pages - 1)}</div>"
     )
 
@@ -130,7 +132,7 @@ def _turn(word: str, page: int, disabled: bool) -> str:
 
 def _line(known: Known, index: int, chosen: bool) -> str:
     example = known.dataset.examples[index]
-    state = worst(known, index)
+    state, split = worst(known, index), "held out" if example.split == "test" else "train"
     mark = {MUST_FIX: '<span class="mark must">must fix</span>', LOOK: '<span class="mark look">worth a look</span>', FINE: ""}[state]
     answer = "".join(call_line(call.name, call.arguments) for call in example.calls) or esc(example.reply_text) or "<i>nothing</i>"
     opened = f'<tr class="opened"><td colspan="4"><div>{details(known, index)}</div></td></tr>' if chosen else ""
@@ -138,7 +140,7 @@ def _line(known: Known, index: int, chosen: bool) -> str:
         f'<tr class="{"chosen" if chosen else ""}"><td class="num"><div>{index + 1:,}</div></td>'
         f'<td><button type="button" data-pick="row:{index}" aria-expanded="{str(chosen).lower()}">'
         f'{esc(example.request) or "<i>empty</i>"} {mark}</button></td>'
-        f'<td><div>{answer}</div></td><td class="split"><div class="quiet">{"held out" if example.split == "test" else "train"}</div></td></tr>{opened}'
+        f'<td><div>{answer}</div></td><td class="split"><div class="quiet">{split}</div></td></tr>{opened}'
     )
 
 
@@ -150,8 +152,10 @@ def details(known: Known, index: int) -> str:
         if message.get("role") not in ("developer", "system")
     )  # fmt: skip
     return (
-        f'<div class="answer"><div class="actions"><button type="button" class="link" data-event="edit" data-pick="{index}">Edit</button>'
-        f'<button type="button" class="link" data-event="delete" data-pick="{index}" data-confirm="Delete row {index + 1}?">Delete</button></div>'
+        '<div class="answer"><div class="row-actions">'
+        f'<button type="button" class="link" data-event="edit" data-pick="{index}">Edit</button>'
+        f'<button type="button" class="link" data-event="delete" data-pick="{index}" data-confirm="Delete row {index + 1}?">Delete</button>'
+        "</div>"
         f"{issue_list(known.of_row(index))}{earlier}{_painted(known, example)}</div>"
     )
 
@@ -168,7 +172,7 @@ def _painted(known: Known, example: Example) -> str:
         return f'<p class="note bad">{esc(problem)}</p>'
     learned = sum(piece[2] for piece in pieces)
     numbers = f"{count(len(pieces), 'token')}, {learned:,} of them learned."
-    return f'<p class="section">What the model reads</p>{token_text(pieces)}{LEGEND}<p class="quiet">{numbers}</p>'
+    return f'<p class="section">What the model reads</p>{token_text(pieces)}{legend()}<p class="quiet">{numbers}</p>'
 
 
 def report(result: ImportReport) -> str:

@@ -23,6 +23,7 @@ from pipeline.tools import ToolCall, ToolSpec, tools_from_json
 
 _locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
 
+A_CALL = '[{"name": "set_light", "arguments": {"on": true}}]'
 CHANGED_MEANWHILE = "That row has changed or moved meanwhile. Choose it again in the table."
 
 
@@ -67,16 +68,17 @@ def put_tool(project: Project, text: str, old_name: str | None = None) -> ToolSp
 
 
 def _renamed(example: Example, old: str, new: str) -> Example:
+    def call_named(call: dict[str, Any]) -> dict[str, Any]:
+        function = call.get("function", {})
+        return {**call, "function": {**function, "name": new}} if function.get("name") == old else call
+
     def message(each: dict[str, Any]) -> dict[str, Any]:
         if each.get("role") == "tool" and each.get("name") == old:
             return {**each, "name": new}
         calls = each.get("tool_calls")
         if not calls:
             return each
-        renamed = [
-            {**call, "function": {**call["function"], "name": new}} if call.get("function", {}).get("name") == old else call for call in calls
-        ]
-        return {**each, "tool_calls": renamed}
+        return {**each, "tool_calls": [call_named(call) for call in calls]}
 
     return example if example.tools is not None else replace(example, messages=tuple(message(each) for each in example.messages))
 
@@ -96,7 +98,7 @@ def read_calls(text: str) -> list[ToolCall]:
     try:
         value = jsontext.loads(text)
     except jsontext.JsonTextError as problem:
-        raise DataError(f'The calls are not usable: {problem}. Expected a list such as [{{"name": "set_light", "arguments": {{"on": true}}}}].') from None
+        raise DataError(f"The calls are not usable: {problem}. Expected a list such as {A_CALL}.") from None
     return [ToolCall.from_json(call) for call in (value if isinstance(value, list) else [value])]
 
 

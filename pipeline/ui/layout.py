@@ -78,10 +78,12 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover="#1c469f", button_primary_background_fill_hover_dark="#4177e6",
         button_primary_text_color="white", button_secondary_background_fill="#ffffff", button_secondary_background_fill_dark="#24262b",
         button_secondary_border_color="#cfd3d9", button_secondary_border_color_dark="#44484f", button_border_width="1px",
-        block_background_fill="#ffffff", block_background_fill_dark="#1b1d21", block_border_color="#dfe1e5", block_border_color_dark="#34373d",
+        block_background_fill="#ffffff", block_background_fill_dark="#1b1d21", block_border_color="#dfe1e5",
+        block_border_color_dark="#34373d",
         input_background_fill="#ffffff", input_background_fill_dark="#24262b", background_fill_secondary_dark="#1b1d21",
         border_color_primary="#dfe1e5", border_color_primary_dark="#34373d", block_label_background_fill_dark="#24262b",
-        block_label_text_size="13px", block_title_text_weight="500", input_border_width="1px", input_border_color="#cfd3d9", input_border_color_dark="#44484f",
+        block_label_text_size="13px", block_title_text_weight="500", input_border_width="1px",
+        input_border_color="#cfd3d9", input_border_color_dark="#44484f",
         input_placeholder_color="#70757d", input_placeholder_color_dark="#8b9099",
     )  # fmt: skip
 
@@ -123,9 +125,10 @@ def _project(project: Project) -> str:
     so_far = f"{words['dataset']} · training {words['train']} · made {ago(time.time() - project.created)}"
     return (
         f'<div class="project"><button type="button" class="link name" data-pick="open:{id}">{title}</button>'
-        f'<span class="quiet">{esc(so_far)}</span><span class="actions">'
+        f'<span class="quiet">{esc(so_far)}</span><span class="row-actions">'
         f'<button type="button" class="link" data-pick="rename:{id}" data-prompt="New name" data-text="{title}" '
-        f'aria-label="Rename {title}">Rename</button><button type="button" class="link" data-pick="delete:{id}" aria-label="Delete {title}" '
+        f'aria-label="Rename {title}">Rename</button>'
+        f'<button type="button" class="link" data-pick="delete:{id}" aria-label="Delete {title}" '
         f'data-confirm="Delete {title} with its dataset and models? This cannot be undone.">Delete</button></span></div>'
     )
 

@@ -6,6 +6,7 @@ A handler unpacks, asks `answers` for one answer, and shapes it; what a reply me
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import Any
 
 import gradio as gr
@@ -19,11 +20,13 @@ from pipeline.ui import answers, editing, tokens
 from pipeline.ui.answers import Answer
 from pipeline.ui.session import Page, find_project, project_of
 from pipeline.ui.state import held_out, known, trained_runs
-from pipeline.ui.widgets import LEGEND, count, door, empty, esc, lead, note, pickable, picked, reply_cards, token_text
+from pipeline.ui.widgets import count, door, empty, esc, lead, legend, note, pickable, picked, reply_cards, token_text
 
 LEAD = "Type what a person would say, and see which call each model makes of it."
 SUGGESTIONS = 8
-WAITING = '<p class="note">Working …</p>'
+WIRE = {"lines": 2, "elem_classes": "wire", "interactive": False, "wrap_lines": True, "show_line_numbers": False}
+WAITING = '<p class="note">Working. The first answer takes longer, because the model is loaded for it.</p>'
+UNTRAINED = empty("No trained model yet", "After training, its answer stands here beside the base's.")
 
 
 def suggestions(project: Project | None) -> list[str]:
@@ -34,8 +37,8 @@ def suggestions(project: Project | None) -> list[str]:
     by_tool: dict[str, list[str]] = {}
     for example in held_out(found.dataset) or found.dataset.examples:
         by_tool.setdefault(", ".join(call.name for call in example.calls), []).append(example.request)
-    turns = [request for turn in zip(*(requests[:3] + [""] * 3 for requests in by_tool.values()), strict=False) for request in turn if request]
-    return list(dict.fromkeys(turns))[:SUGGESTIONS]
+    in_turn = zip_longest(*by_tool.values())  # one of each tool, then the second of each, ...
+    return list(dict.fromkeys(request for turn in in_turn for request in turn if request))[:SUGGESTIONS]
 
 
 def chips(requests: list[str]) -> str:
@@ -64,7 +67,7 @@ def shown(answer: Answer) -> tuple[str, str]:
 def painted(answer: Answer) -> str:
     """The prompt and the answer, cut into the base's tokens."""
     pieces = [*tokens.pieces(answer.prompt), *tokens.pieces(answer.text, True)]
-    return f'{token_text(pieces)}{LEGEND.replace("what the model is trained to write", "what the model wrote")}'
+    return f'{token_text(pieces)}{legend("written", "what the model wrote")}'
 
 
 # -- handlers
@@ -82,7 +85,7 @@ def show(key: Any, run_id: Any) -> list[Any]:
         gr.Dropdown(choices=[(run.title, run.id) for run in runs], value=choice, visible=len(runs) > 1),
         gr.Textbox(interactive=has_tools, placeholder="turn on the kitchen light" if has_tools else "Add tools in the Dataset step first."),
         gr.Button(interactive=has_tools),
-        gr.HTML("" if runs else empty("No trained model yet", "After training, its answer stands here beside the base's."), visible=not runs),
+        gr.HTML("" if runs else UNTRAINED, visible=not runs),
         gr.Column(visible=bool(runs)),
         gr.Button("Next: export a file" if runs else "Next: train a model"),
     ]
@@ -155,26 +158,27 @@ def build(page: Page) -> None:
         with gr.Column(min_width=300, elem_id="base-answer"):
             gr.HTML('<h2 class="section">Base, before training</h2>')
             base_cards = gr.HTML()
-            base_raw = gr.Code(label="What it wrote", language=None, lines=2, elem_classes="wire", interactive=False)
+            base_raw = gr.Code(label="What it wrote", language=None, **WIRE)
         with gr.Column(min_width=300, elem_id="tuned-answer"):
             gr.HTML('<h2 class="section">Tuned, after training</h2>')
             untrained = gr.HTML()
             with gr.Column(visible=False) as tuned:
                 tuned_cards = gr.HTML()
-                tuned_raw = gr.Code(label="What it wrote", language=None, lines=2, elem_classes="wire", interactive=False)
+                tuned_raw = gr.Code(label="What it wrote", language=None, **WIRE)
     with gr.Accordion("The prompt, token by token", open=False):
         prompt = gr.HTML(empty("Nothing sent yet", "The text that the model was given stands here, cut into its tokens."))
     with gr.Column(visible=False) as after:
         with gr.Row(elem_classes="halves"):
             with gr.Column(min_width=300, elem_classes="sheet"):
-                gr.HTML('<p class="section">Answer as the function</p><p class="quiet">Type what your function would return, and see what the '
-                        "model says to the person.</p>")  # fmt: skip
+                gr.HTML('<p class="section">Answer as the function</p>'
+                        '<p class="quiet">Type what your function returns, and see what the model says to the person.</p>')  # fmt: skip
                 result = gr.Textbox(label="The function returns", value='{"status": "done"}', lines=1)
                 send_result = gr.Button("Send the result", size="sm")
-                follow_cards, follow_raw = gr.HTML(), gr.Code(label="What it wrote", language=None, lines=2, elem_classes="wire", visible=False)
+                follow_cards = gr.HTML()
+                follow_raw = gr.Code(label="What it wrote", language=None, visible=False, **WIRE)
             with gr.Column(min_width=300, elem_classes="sheet"):
-                gr.HTML('<p class="section">Wrong? Add it to the dataset</p><p class="quiet">Correct the calls; the next training learns '
-                        "from it.</p>")  # fmt: skip
+                gr.HTML('<p class="section">Wrong? Add it to the dataset</p>'
+                        '<p class="quiet">Correct the calls; the next training learns from it.</p>')  # fmt: skip
                 right_calls = gr.Code("[]", language="json", label="The calls it should make (none: leave the list empty)", lines=3)
                 right_words = gr.Textbox(label="Answer in words, where no tool fits", lines=1)
                 add, added = gr.Button("Add to the dataset", size="sm"), gr.HTML()

@@ -1,22 +1,30 @@
-"""Loads the heavy packages in the background once the first page can be answered, so that the first click that needs them does not wait.
+"""Loads the heavy packages and the embedded base in the background once the page can be answered, so that no click waits for them.
 
-Nothing depends on it: whoever needs a package imports it, warm or cold.
+Nothing depends on it: whoever needs one of them gets it, warm or cold.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
 import threading
+
+from pipeline.ui import answers
 
 log = logging.getLogger("studio")
 
-HEAVY = ("torch", "transformers.models.gemma3.modeling_gemma3", "pipeline.model")
+HEAVY = ("torch", "transformers.models.gemma3.modeling_gemma3", "datasets")
 
 
-def start() -> threading.Thread:
-    """Begin; returns the thread, which ends by itself."""
-    thread = threading.Thread(target=_load, name="warmth", daemon=True)
+PAUSE = 3.0
+"""Seconds before it begins: imports hold the interpreter, and the first page is answered in the meantime."""
+
+
+def start() -> threading.Timer:
+    """Begin soon; returns the thread, which ends by itself."""
+    thread = threading.Timer(PAUSE, _load)
+    thread.daemon = True
     thread.start()
     return thread
 
@@ -27,3 +35,6 @@ def _load() -> None:
             importlib.import_module(name)
         except ImportError as error:  # the handler that needs it will say so to the user
             log.warning("could not load %s ahead of time: %s", name, error)
+            return
+    if not os.environ.get("SPACES_ZERO_GPU"):  # there, models are loaded inside a slot only
+        answers.warm_up()

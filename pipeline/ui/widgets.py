@@ -191,11 +191,13 @@ def token_text(pieces: Iterable[tuple[str, bool, bool]]) -> str:
     return f'<div class="tokens" tabindex="0" role="region" aria-label="The prompt as tokens"><div>{"".join(spans)}</div></div>'
 
 
-LEGEND = (
-    '<p class="legend"><span class="tok context">context</span> is read, '
-    '<span class="tok learned">learned</span> is what the model is trained to write, '
-    '<span class="tok ctl context">&lt;control&gt;</span> is one token of the wire format</p>'
-)
+def legend(word: str = "learned", meaning: str = "what the model is trained to write") -> str:
+    """What the colours of `token_text` mean."""
+    return (
+        '<p class="legend"><span class="tok context">context</span> is read, '
+        f'<span class="tok learned">{esc(word)}</span> is {esc(meaning)}, '
+        '<span class="tok ctl context">&lt;control&gt;</span> is one token of the wire format</p>'
+    )
 
 
 # -- problems and tools
@@ -208,7 +210,7 @@ def issue_list(issues: Sequence[Any], limit: int = 20) -> str:
     for issue in ordered[:limit]:
         must = issue.severity == "error"
         where = " ".join(part for part in (f"Row {issue.row}" if issue.row is not None else "", issue.field or "") if part)
-        fix = f' <span class="fix">{esc(issue.fix)}</span>' if issue.fix else ""
+        fix = f'. <span class="fix">{esc(issue.fix)}</span>' if issue.fix else ""
         items.append(
             f'<li class="{"must" if must else "look"}"><em>{"Must fix" if must else "Worth a look"}</em> '
             f"{f'<b>{esc(where)}</b> ' if where else ''}{esc(issue.message)}{fix}</li>"

@@ -1,0 +1,56 @@
+"""The playground: a request goes in with Enter, the raw text and the parsed call come out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+
+@pytest.fixture
+def playground(page, app_url) -> Page:
+    page.goto(app_url)
+    page.get_by_role("button", name="Open the sample").click()
+    page.get_by_role("tab", name=re.compile("^Playground")).click()
+    expect(page.get_by_text("No trained model yet")).to_be_visible()
+    return page
+
+
+SLOW = 150_000  # ms: the first answer loads torch, and the machine may be busy with other tests
+
+
+def test_a_request_shows_the_raw_text_the_call_and_the_prompt(playground):
+    playground.get_by_label("Request").fill("turn on the kitchen light")
+    playground.keyboard.press("Enter")
+    base = playground.locator("#base-answer")
+    expect(base.locator(".figures")).to_contain_text("tokens/s", timeout=SLOW)
+    expect(base.locator(".cm-content")).to_contain_text(re.compile("<start_function_response>|<end_of_turn>"))
+    expect(base.locator(".call, .broken").first).to_be_visible()
+    playground.get_by_text("The prompt, token by token").click()
+    expect(playground.locator(".tokens")).to_contain_text("turn on the kitchen light")
+    expect(playground.locator(".tokens .tok.ctl").first).to_be_visible()
+
+
+def test_a_suggestion_is_sent_with_one_click(playground):
+    chip = playground.locator(".chips button").first
+    request = chip.inner_text()
+    chip.click()
+    expect(playground.get_by_label("Request")).to_have_value(request)
+    expect(playground.locator("#base-answer .figures")).to_be_visible(timeout=SLOW)
+
+
+def test_an_empty_request_is_a_sentence(playground):
+    playground.get_by_role("button", name="Send", exact=True).click()
+    expect(playground.locator(".toast-body, [data-testid=toast-body]").first).to_contain_text("Type a request first")
+
+
+def test_a_corrected_answer_becomes_an_example(playground):
+    playground.get_by_label("Request").fill("<i>hello</i> & good day")
+    playground.keyboard.press("Enter")
+    expect(playground.locator("#base-answer .figures")).to_be_visible(timeout=SLOW)
+    playground.locator(".cm-content[contenteditable=true]").last.fill("[]")
+    playground.get_by_label("Answer in words, where no tool fits").last.fill("Good day.")
+    playground.get_by_role("button", name="Add to the dataset").click()
+    expect(playground.get_by_text("Added as row 301")).to_be_visible()
+    expect(playground.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("301 examples")
