@@ -6,7 +6,7 @@ N x N mask is ever built: one causal block for the prefix, one rectangular block
 The output layer, 63% of the weights of the 270M model, is applied only to positions whose next token is learned.
 
 It hangs into Hugging Face models through their own interfaces: an attention implementation named `shared_prefix`, and a
-`PackGeometry` handed over in the place of the attention mask. Anything without a geometry (generation, plain batches)
+`Geometry` handed over in the place of the attention mask. Anything without a geometry (generation, plain batches)
 runs through Hugging Face's sdpa unchanged.
 
 This module knows nothing about trainers, optimisers or text.
@@ -37,9 +37,17 @@ CHUNK = 1024
 # ---------------------------------------------------------------------------------------------------------- geometry
 
 
+class Geometry:
+    """What a layer attends to, handed through Hugging Face's model in the place of its attention mask."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        """query (rows, heads, L, D), key and value (rows, kv heads, L, D) of this layer -> (rows, L, heads, D)."""
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
-class PackGeometry:
-    """The shape of one pack for one type of layer; travels through Hugging Face's model as its attention mask.
+class PackGeometry(Geometry):
+    """The shape of one pack for one type of layer.
 
     P prefix tokens, n suffixes, the longest S tokens; `first_key` is the first prefix key that any suffix sees.
     """
@@ -51,7 +59,39 @@ class PackGeometry:
     to_rectangle: Tensor | None  # (n*S,) token of the suffix part for each cell; None: all suffixes are S long
     to_row: Tensor | None  # (suffix tokens,) cell of each token
     prefix_mask: Tensor | None  # (P, P) bool, where a sliding window cuts; None: plain causal
-    suffix_mask: Tensor  # (S, P - first_key + S) bool
+    suffix_mask: Tensor  # (1, S, P - first_key + S) bool
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        prefix, first = self.prefix_length, self.first_key
+        out = self.attend_suffixes(
+            *(x[:, :, prefix:] for x in (query, key, value)), *(x[:, :, first:prefix] for x in (key, value)), scale
+        )
+        if prefix:
+            group = query.shape[1] // key.shape[1]
+            key, value = (x[:, :, :prefix].repeat_interleave(group, 1) for x in (key, value))
+            mask = self.prefix_mask
+            head = F.scaled_dot_product_attention(
+                query[:, :, :prefix], key, value, attn_mask=mask, is_causal=mask is None, scale=scale
+            )
+            out = torch.cat([head.transpose(1, 2), out], 1)
+        return out
+
+    def attend_suffixes(self, q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, scale: float) -> Tensor:
+        """q (1, heads, suffix tokens, D), k and v likewise, kp and vp (1, kv heads, visible prefix, D) -> (1, tokens, heads, D)."""
+        heads, dim, kv_heads, n, longest = q.shape[1], q.shape[3], k.shape[1], self.count, self.longest
+        rows = heads // kv_heads * longest  # the query heads of one kv head fold into rows, so that its keys are read once
+        # Two GEMMs keep n x rows x keys weights for the backward pass, SDPA a copy of the prefix's keys and values for each
+        # suffix. The smaller is also the faster: of 270M's shape up to 128 tokens, of the embedded base's up to 32.
+        form = attend_gemm if kp.shape[2] and rows <= 2 * dim else _attend_sdpa
+        q = self.rectangle(q).reshape(n, kv_heads, rows, dim)
+        out = form(q, self.rectangle(k), self.rectangle(v), kp, vp, self.suffix_mask, scale)
+        out = out.reshape(n, heads, longest, dim).transpose(1, 2).reshape(n * longest, heads, dim)
+        return (out if self.to_row is None else out.index_select(0, self.to_row))[None]
+
+    def rectangle(self, x: Tensor) -> Tensor:
+        """(1, heads, suffix tokens, D) -> (n, heads, S, D)"""
+        x = x[0] if self.to_rectangle is None else x[0].index_select(1, self.to_rectangle)
+        return x.reshape(x.shape[0], self.count, self.longest, x.shape[2]).transpose(0, 1)
 
 
 def geometry(prefix_length: int, suffix_lengths: list[int], window: int | None, device: Any = "cpu") -> PackGeometry:
@@ -78,9 +118,8 @@ def geometry(prefix_length: int, suffix_lengths: list[int], window: int | None, 
     suffix_mask = distance >= 0
     if window is not None:
         suffix_mask &= distance < window
-    return PackGeometry(
-        prefix_length, first_key, count, longest, to_rectangle, to_row, prefix_mask, suffix_mask.to(device)
-    )
+    suffix_mask = suffix_mask[None].to(device)
+    return PackGeometry(prefix_length, first_key, count, longest, to_rectangle, to_row, prefix_mask, suffix_mask)
 
 
 def geometries(config: Any, prefix_length: int, suffix_lengths: list[int], device: Any) -> dict[str, PackGeometry]:
@@ -101,72 +140,40 @@ def attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: PackGeometry | Tensor | None,
+    attention_mask: Geometry | Tensor | None,
     scaling: float | None = None,
-    dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Hugging Face's attention function: query (1, heads, L, D), key and value (1, kv heads, L, D) -> (1, L, heads, D)."""
-    shape = attention_mask
-    if not isinstance(shape, PackGeometry):
-        return sdpa_attention_forward(module, query, key, value, shape, dropout=dropout, scaling=scaling, **kwargs)
-    heads, dim, kv_heads = query.shape[1], query.shape[3], key.shape[1]
-    group, prefix, n, longest = heads // kv_heads, shape.prefix_length, shape.count, shape.longest
-
-    def rectangle(x: Tensor) -> Tensor:
-        x = x[0, :, prefix:]
-        if shape.to_rectangle is not None:
-            x = x.index_select(1, shape.to_rectangle)
-        return x.reshape(x.shape[0], n, longest, dim).transpose(0, 1)  # (n, heads, S, D)
-
-    # The query heads of one kv head fold into rows, so that its keys are read once.
-    out = _suffixes(
-        rectangle(query).reshape(n, kv_heads, group * longest, dim),
-        rectangle(key),
-        rectangle(value),
-        key[:, :, shape.first_key : prefix],
-        value[:, :, shape.first_key : prefix],
-        shape.suffix_mask,
-        scaling if scaling is not None else dim**-0.5,
-    )
-    out = out.reshape(n, heads, longest, dim).permute(0, 2, 1, 3).reshape(n * longest, heads, dim)
-    if shape.to_row is not None:
-        out = out.index_select(0, shape.to_row)
-    if prefix:
-        key, value = (x[:, :, :prefix].repeat_interleave(group, 1) for x in (key, value))
-        mask = shape.prefix_mask
-        head = F.scaled_dot_product_attention(
-            query[:, :, :prefix], key, value, attn_mask=mask, is_causal=mask is None, scale=scaling
-        )
-        out = torch.cat([head[0].transpose(0, 1), out])
-    return out[None], None
+    """Hugging Face's attention function; shapes as in `Geometry.attend`."""
+    if not isinstance(attention_mask, Geometry):
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+    scale = query.shape[3] ** -0.5 if scaling is None else scaling
+    return attention_mask.attend(module.layer_idx, query, key, value, scale), None
 
 
-def _suffixes(q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """q (n, kv, G*S, D), own k and v (n, kv, S, D), prefix kp and vp (1, kv, p, D), mask (S, p+S) -> (n, kv, G*S, D)."""
-    n, group = q.shape[0], q.shape[2] // mask.shape[0]
+def _attend_sdpa(q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Shapes and result as `attend_gemm`; every row gets its own copy of the prefix's keys and values."""
+    n, group = q.shape[0], q.shape[2] // mask.shape[1]
     k = torch.cat([kp.expand(n, -1, -1, -1), k], 2)
     v = torch.cat([vp.expand(n, -1, -1, -1), v], 2)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.repeat(group, 1), scale=scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.repeat(1, group, 1)[:, None], scale=scale)
 
 
-def _suffixes_gemm(q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """Shapes as in `_suffixes`. One GEMM of all suffixes against the one prefix, a small one against their own keys."""
+def attend_gemm(q: Tensor, k: Tensor, v: Tensor, kp: Tensor, vp: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """Attention of n rows to one prefix and to their own keys: one GEMM of all rows against the prefix, small ones for the rest.
+
+    q (n, kv, G*S, D) with G query heads per kv head, own k and v (n, kv, T, D), prefix kp and vp (1, kv, p, D), mask
+    (n or 1, S, p + T), True where a query sees a key -> (n, kv, G*S, D).
+    """
     n, kv, rows, dim = q.shape
-    p, group = kp.shape[2], rows // mask.shape[0]
+    p, group = kp.shape[2], rows // mask.shape[1]
     q = q * scale
-    score = torch.matmul(q, k.transpose(2, 3))
-    if p:
-        folded = q.transpose(0, 1).reshape(kv, n * rows, dim)
-        shared = torch.bmm(folded, kp[0].transpose(1, 2)).view(kv, n, rows, p).transpose(0, 1)
-        score = torch.cat([shared, score], -1)
-    bias = torch.zeros(mask.shape, dtype=score.dtype, device=score.device).masked_fill_(~mask, float("-inf"))
-    weight = torch.softmax(score + bias.repeat(group, 1), -1)
-    out = torch.matmul(weight[..., p:], v)
-    if p:
-        folded = weight[..., :p].transpose(0, 1).reshape(kv, n * rows, p)
-        out = out + torch.bmm(folded, vp[0]).view(kv, n, rows, dim).transpose(0, 1)
-    return out
+    shared = torch.bmm(q.transpose(0, 1).reshape(kv, n * rows, dim), kp[0].transpose(1, 2))
+    score = torch.cat([shared.view(kv, n, rows, p).transpose(0, 1), torch.matmul(q, k.transpose(2, 3))], -1)
+    score = score.masked_fill(~mask.repeat(1, group, 1)[:, None], float("-inf"))
+    weight = torch.softmax(score, -1, dtype=torch.promote_types(score.dtype, torch.float32)).to(q.dtype)
+    out = torch.bmm(weight[..., :p].transpose(0, 1).reshape(kv, n * rows, p), vp[0])
+    return out.view(kv, n, rows, dim).transpose(0, 1) + torch.matmul(weight[..., p:], v)
 
 
 def register() -> None:
@@ -252,8 +259,7 @@ def packed_loss(causal_lm: nn.Module, pack: Pack | dict[str, Any], chunk: int = 
     Divide by the learned tokens of the whole optimiser step and call `backward()`: the gradients are those of the plain
     padded batch. The model is switched to the `shared_prefix` attention the first time.
     """
-    if causal_lm.config._attn_implementation != NAME:
-        _switch(causal_lm)
+    switch(causal_lm)
     if isinstance(pack, Pack):
         pack = pack_tensors(pack, causal_lm.device)
     hidden = (
@@ -272,7 +278,10 @@ def packed_loss(causal_lm: nn.Module, pack: Pack | dict[str, Any], chunk: int = 
     return loss, hits, pack["targets"].numel()
 
 
-def _switch(causal_lm: nn.Module) -> None:
+def switch(causal_lm: nn.Module) -> None:
+    """Give the model the `shared_prefix` attention; raises ValueError if its config asks for what that does not have."""
+    if causal_lm.config._attn_implementation == NAME:
+        return
     config, head = causal_lm.config, causal_lm.get_output_embeddings()
     if getattr(config, "attention_dropout", 0) or getattr(config, "attn_logit_softcapping", None):
         raise ValueError("shared-prefix attention has neither dropout nor soft-capping; the model's config asks for one")
@@ -288,7 +297,7 @@ def install(causal_lm: nn.Module) -> None:
     Wrappers around the model (peft, autocast, DistributedDataParallel) then apply as to any call. Everything else that
     `forward` takes works as before. Raises ValueError for a model that the packed loss cannot represent.
     """
-    _switch(causal_lm)
+    switch(causal_lm)
     plain = causal_lm.forward
 
     def forward(self, *args, packed=None, **kwargs):

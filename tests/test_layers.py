@@ -25,7 +25,7 @@ LAW = (
     ("pipeline.functiongemma*",),
     ("pipeline.examples", "pipeline.dataset"),
     ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.packing", "pipeline.runs", "pipeline.scores", "pipeline.samples*"),
-    ("pipeline.model", "pipeline.prefix_attention"),
+    ("pipeline.model", "pipeline.prefix_attention", "pipeline.prefix_generate"),
     ("pipeline.trainer", "pipeline.callbacks"),
     ("pipeline.train", "pipeline.constrain", "pipeline.evaluate", "pipeline.runtimes", "pipeline.export*"),
     ("pipeline.base*",),
@@ -42,7 +42,7 @@ HEAVY = {
     "ai_edge_quantizer", "litert_lm", "litert_lm_builder", "mediapipe", "jax", "gguf", "tensorflow", "pandas", "safetensors",
 }  # fmt: skip
 # Modules of torch and of the exporters: imported only inside the functions that use them, so they may be heavy themselves.
-LATE = ("pipeline.prefix_attention", "pipeline.trainer", "pipeline.callbacks", "pipeline.export.*", "pipeline.base.*")
+LATE = ("pipeline.prefix_attention", "pipeline.prefix_generate", "pipeline.trainer", "pipeline.callbacks", "pipeline.export.*", "pipeline.base.*")
 DOORS = ("pipeline.cli*", "pipeline.ui*", "app")
 MOST_LINES = 400
 # Import name -> name on the package registry, where they differ.
