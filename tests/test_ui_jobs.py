@@ -32,6 +32,9 @@ elif what == "fail":
     sys.exit(1)
 elif what == "crash":
     raise ValueError("a defect")
+elif what == "stopped":
+    print(json.dumps({"status": "paused"}))
+    sys.exit(143)
 elif what == "die":
     import os
     os.kill(os.getpid(), signal.SIGKILL)
@@ -121,6 +124,10 @@ def test_a_damaged_record_is_learnt_again(tmp_path):
     assert timings.expected(tmp_path, "train", 1) is None
     timings.record(tmp_path, "train", units=1, seconds=2)
     assert timings.expected(tmp_path, "train", 1) == 2
+
+
+def test_a_command_that_stopped_by_itself_when_told_to_has_a_result(line):
+    assert until(line, submit(line, "stopped", "x"), DONE).result == {"status": "paused"}
 
 
 def test_limits_are_told_in_a_sentence(line, monkeypatch):

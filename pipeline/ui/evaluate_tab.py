@@ -31,7 +31,7 @@ def build(page: Page) -> None:
     seen = gr.State("")
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
-    nothing = gr.HTML(elem_id="evaluate-empty")
+    nothing = gr.HTML(visible=False, elem_id="evaluate-empty")
     to_train = gr.Button("Go to training", variant="primary", visible=False, elem_id="evaluate-to-train")
     with gr.Column(visible=False) as body:
         run_id = gr.Dropdown([], label="Run", visible=False, elem_id="evaluate-run")
@@ -73,10 +73,10 @@ def show(key: Any, run_id: Any, which: Any, tool: Any) -> list[Any]:
     runs = trained_runs(find_project(key))
     if not runs:
         words = empty("Nothing to evaluate yet", NOTHING)
-        return [words, gr.update(visible=True), HIDE, gr.update(), *_live(None), *_results(None, "all", "")]
+        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, gr.update(), *_live(None), *_results(None, "all", "")]
     run = next((one for one in runs if one.id == run_id), runs[0])
     picker = gr.update(choices=[(one.title, one.id) for one in runs], value=run.id, visible=len(runs) > 1)
-    return ["", HIDE, gr.update(visible=True), picker, *_live(run), *_results(run, which, tool)]
+    return [HIDE, HIDE, gr.update(visible=True), picker, *_live(run), *_results(run, which, tool)]
 
 
 @door

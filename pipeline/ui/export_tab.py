@@ -36,7 +36,7 @@ def build(page: Page) -> None:
     seen = gr.State("")
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
-    nothing = gr.HTML(elem_id="export-empty")
+    nothing = gr.HTML(visible=False, elem_id="export-empty")
     to_train = gr.Button("Go to training", variant="primary", visible=False, elem_id="export-to-train")
     with gr.Column(visible=False, elem_id="export-cards") as cards:
         run_id = gr.Dropdown([], label="Run", elem_id="export-run", visible=False)
@@ -86,10 +86,11 @@ def show(key: Any, run_id: Any, *choices: Any) -> list[Any]:
     """Everything in the tab: the trained runs and, for the chosen one, every card."""
     runs = trained_runs(find_project(key))
     if not runs:
-        return [empty("No files yet", NOTHING), gr.update(visible=True), HIDE, gr.update(), *_live(key, None, "", choices)]
+        words = empty("No files yet", NOTHING)
+        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, gr.update(), *_live(key, None, "", choices)]
     run = next((one for one in runs if one.id == run_id), runs[0])
     picker = gr.update(choices=[(one.title, one.id) for one in runs], value=run.id, visible=len(runs) > 1)
-    return ["", HIDE, gr.update(visible=True), picker, *_live(key, run, "", choices)]
+    return [HIDE, HIDE, gr.update(visible=True), picker, *_live(key, run, "", choices)]
 
 
 @door

@@ -19,6 +19,7 @@ import functools
 import json
 import logging
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -38,6 +39,8 @@ PER_VISITOR = 3
 """Jobs that one visitor may have waiting or running."""
 LINE_LENGTH = 30
 """Jobs that may wait on one machine; more would wait for hours."""
+STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+"""Exit statuses of a command that was told to stop, finished its step and kept what there was."""
 TICK = 0.5
 """Seconds between two looks at the line."""
 KILL_AFTER = 3.0
@@ -278,7 +281,7 @@ class Line:
         status = processes.reap(job.pid or 0)
         now = time.time()
         result = _last_json(job.folder / "stdout.log")
-        if result is not None and status in (None, 0):
+        if result is not None and status in (None, 0, *STOPPED):
             if job.end_at is None and job.started:
                 working = result.get("seconds")
                 timings.record(self.root, job.timing, job.units, now - job.started, working if isinstance(working, float) else None)
@@ -342,8 +345,8 @@ def _why(job: Job, status: int | None) -> str:
         lines = job.log.read_text("utf-8", errors="replace").strip().splitlines()
     except OSError:
         lines = []
-    if status is not None and status < 0:
-        killed = "most often because memory ran out" if status == -9 else f"signal {-status}"
+    if status is not None and (status < 0 or status in STOPPED):
+        killed = "most often because memory ran out" if status == -signal.SIGKILL else f"signal {abs(status) % 128}"
         return f"{job.title} was ended from outside ({killed}); try again, with less at once if it happens again."
     after = next((n for n in range(len(lines) - 1, -1, -1) if lines[n].startswith("Traceback (most recent")), None)
     uncaught = after is not None and all(line.startswith(" ") or not line for line in lines[after + 1 : -1])

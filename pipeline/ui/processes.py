@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 NICENESS = 5
-"""Children give way to the server, so that pages answer quickly while both cores train."""
+"""How much children give way to the server, so that pages answer quickly while both cores train."""
 
 _children: dict[int, subprocess.Popen] = {}
 """Children of this very process. They must be reaped, and only a parent learns an exit status."""
@@ -39,7 +39,7 @@ def start(argv: Sequence[str], cwd: Path, stdout: Path, stderr: Path) -> tuple[i
     _children[child.pid] = child
     try:
         process = psutil.Process(child.pid)
-        process.nice(NICENESS)
+        process.nice(min(19, psutil.Process().nice() + NICENESS))
         return child.pid, process.create_time()
     except psutil.NoSuchProcess:  # ended before it could be looked at
         return child.pid, 0.0

@@ -133,6 +133,14 @@ def command(made: TrainConfig, choices: Choices) -> str:
     return shlex.join([*words, *made.to_flags()])
 
 
+def meaning(choices: Choices) -> str:
+    """What the chosen preset is for; nothing where epochs or steps were typed."""
+    if choices.values.get("num_train_epochs") or choices.values.get("max_steps"):
+        return ""
+    text = PRESETS[choices.preset][0].partition(": ")[2]
+    return f'<p class="quiet">{text[:1].upper()}{text[1:]}</p>'
+
+
 def rows(project: Project | None, made: TrainConfig) -> Rows:
     """What there is to train on. Raises PipelineError if the dataset's files are damaged."""
     found = state.known(project)

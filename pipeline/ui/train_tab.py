@@ -38,7 +38,7 @@ def build(page: Page) -> None:
     seen = gr.State("")
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
-    nothing = gr.HTML(elem_id="train-empty")
+    nothing = gr.HTML(visible=False, elem_id="train-empty")
     to_dataset = gr.Button("Go to the dataset", visible=False, variant="primary", elem_id="train-to-dataset")
 
     with gr.Column(visible=False, elem_id="train-run") as run_part:
@@ -58,7 +58,7 @@ def build(page: Page) -> None:
             log = gr.Code(lines=8, max_lines=24, interactive=False, show_label=False, elem_id="train-log", wrap_lines=True)
 
     with gr.Column(visible=False, elem_id="train-setup") as setup:
-        heading = gr.HTML()
+        heading = gr.HTML('<h3 class="section">Train again</h3>', visible=False)
         preset = gr.Radio(settings.PRESET_CHOICES, value="standard", label="How much training", elem_id="train-preset")
         sentence = gr.HTML(elem_id="train-plan")
         start = gr.Button("Train", variant="primary", elem_id="train-start")
@@ -96,11 +96,12 @@ def show(key: Any, run_id: Any, *choices: Any) -> list[Any]:
     run = open_run(key, run_id)
     if project is None or (run is None and known(project) is None):
         words = empty("No training yet", NOTHING)
-        return [words, gr.update(visible=True), HIDE, HIDE, "", "", "", HIDE, "", None, *_live(None)]
+        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", "", HIDE, "", None, *_live(None)]
+    busy = {one.id for one in project.runs() if _job(one)}
     return [
-        "", HIDE, gr.update(visible=run is not None), gr.update(visible=not any(_job(one) for one in project.runs())),
-        '<h3 class="section">Train again</h3>' if run else "", *plan(key, run.id if run else None, *choices),
-        train_view.run_list(project.runs(), run.id if run else None), run.id if run else None, *_live(run),
+        HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not busy),
+        gr.update(visible=run is not None), *plan(key, run.id if run else None, *choices),
+        train_view.run_list(project.runs(), run.id if run else None, busy), run.id if run else None, *_live(run),
     ]  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def plan(key: Any, run_id: Any, *choices: Any) -> tuple[str, str, dict[str, Any]
     except PipelineError as problem:
         return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
     time = f"{in_words(seconds)} on this machine" if seconds else "how long that takes shows after the first steps"
-    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {time}.</p>'
+    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {time}.</p>{settings.meaning(chosen)}'
     return text, settings.command(config, chosen), gr.update(interactive=True, **button)
 
 

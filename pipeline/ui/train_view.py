@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeline import functiongemma
@@ -133,19 +133,22 @@ def run_line(run: Run) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def run_list(runs: Sequence[Run], chosen: str | None) -> str:
-    """The project's runs with their settings and scores; a click opens one, another deletes it."""
+def run_list(runs: Sequence[Run], chosen: str | None, busy: Collection[str] = ()) -> str:
+    """The project's runs with their settings and scores; a click opens one, another deletes it unless it is `busy`."""
     items = []
     for run in runs:
         score = scores(run)
         here = ' aria-current="true"' if run.id == chosen else ""
-        items.append(
-            f'<li{here}><button type="button" class="run" data-pick="open {esc(run.id)}"><b>{esc(run.title)}</b>'
-            f"<span>{esc(run_line(run))}</span>{f'<span>{esc(score)}</span>' if score else ''}</button>"
-            f'<button type="button" class="link" data-pick="delete {esc(run.id)}" aria-label="Delete {esc(run.title)}" '
-            f'data-confirm="Delete {esc(run.title)} with its model and files? This cannot be undone.">Delete</button></li>'
+        title = esc(run.title)
+        delete = (
+            f'<button type="button" class="link" data-pick="delete {esc(run.id)}" aria-label="Delete {title}" '
+            f'data-confirm="Delete {title} with its model and files? This cannot be undone.">Delete</button>'
         )
-    return f'<ul class="runs">{"".join(items)}</ul>' if items else ""
+        items.append(
+            f'<li{here}><button type="button" class="run" data-pick="open {esc(run.id)}"><b>{title}</b><span>{esc(run_line(run))}</span>'
+            f"{f'<span>{esc(score)}</span>' if score else ''}</button>{'' if run.id in busy else delete}</li>"
+        )
+    return f'<h3 class="section">Runs</h3><ul class="runs">{"".join(items)}</ul>' if items else ""
 
 
 def scores(run: Run) -> str:

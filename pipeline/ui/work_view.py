@@ -50,7 +50,7 @@ def job_state(line: Line, job: Job) -> str:
         said = line.progress(job)
         left = f", {in_words(said.eta_seconds)} left" if said.eta_seconds is not None else ""
         since = f"{duration(time.time() - job.started)} so far" if job.started else ""
-        return bar(said.fraction, f"{said.message}{left or (', ' + since if since else '')}")
+        return bar(said.fraction, f"{said.message[:1].upper()}{said.message[1:]}{left or (', ' + since if since else '')}")
     if job.status == jobs.FAILED:
         return headline(f"{job.title} failed", job.error or "", "bad")
     if job.status == jobs.CANCELLED:
