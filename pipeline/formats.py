@@ -13,6 +13,7 @@ from typing import Any
 from pipeline import jsontext
 from pipeline.dataset import DEFAULT
 from pipeline.errors import DataError
+from pipeline.rowfiles import Overflow
 from pipeline.schema import shown
 
 REQUEST_COLUMNS = (
@@ -136,13 +137,17 @@ FORMATS = (
 
 
 def format_of(row: Any) -> Format:
+    """The first format that a row fits; raises DataError that says what was expected."""
     for candidate in FORMATS:
         if candidate.fits(row):
             return candidate
     found = f"the columns {', '.join(map(str, row))[:120]}" if isinstance(row, dict) else f"{shown(row)}"
-    if isinstance(row, list) and len(row) > 3:
+    cells, columns = (
+        (row.cells, row.columns) if isinstance(row, Overflow) else (len(row), 3) if isinstance(row, list) else (0, 0)
+    )
+    if cells > columns:
         raise DataError(
-            f'expected at most 3 cells, found {len(row)}; put the arguments in quotes and write "" for each quote in them'
+            f'expected {columns} cells, found {cells}; put text with commas in quotes and write "" for each quote in it'
         )
     raise DataError(f"expected one of: {'; '.join(item.shape for item in FORMATS)}; found {found}")
 

@@ -33,10 +33,19 @@ _MAGIC = {  # what people take for a CSV, and how it becomes one
 
 
 @dataclass(frozen=True)
+class Overflow:
+    """A row of CSV with more cells than the header has columns: a comma or quote in it is not what it seems."""
+
+    cells: int
+    columns: int
+
+
+@dataclass(frozen=True)
 class RowFile:
     """What a file holds: its kind, and (number, row) with numbers as an editor or spreadsheet shows them.
 
-    A row of JSON is whatever stood there; a row of CSV is a list of cells, or a dict where the file has a header.
+    A row of JSON is whatever stood there; a row of CSV is a list of cells, or, where the file has a header, a dict
+    or an Overflow.
     """
 
     kind: str  # "json", "jsonl" or "csv"
@@ -187,8 +196,8 @@ def _csv_rows(name: str, text: str, columns: Collection[str]) -> list[tuple[int,
     rows: list[tuple[int, Any]] = []
     for number, record in numbered[1:]:
         cells = [cell.strip() for cell in record]
-        # more cells than columns: left a list, which no format with a header takes, so that the row is refused for it
-        rows.append((number, dict(zip(header, cells, strict=False)) if len(cells) <= len(header) else cells))
+        fits = len(cells) <= len(header)
+        rows.append((number, dict(zip(header, cells, strict=False)) if fits else Overflow(len(cells), len(header))))
     return rows
 
 

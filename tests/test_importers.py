@@ -191,6 +191,7 @@ BAD = {
     "other columns": (b'{"name": "x", "age": 3}\n', "found the columns name, age"),
     "prose": (b"Hello there.\nThis is a letter.\n", "none of 2 rows could be read"),
     "numbers": (b"[1, 2]", "none of 2 rows"),
+    "json without quotes": (b'user_message,tool_calls\na,[{"name": "f", "args": {}}]\n', "from line 2 on .*quote the cell"),
     "open quote": (b'a,set_light,"{""room"": ""x""}\nb,c,d\n', "from line 1 on"),
     "columns twice": (b"tool_name,user_content,tool_name\na,b,c\n", "two columns of one name"),
     "no tools": (b'{"user_content": "a", "tool_name": "f", "tool_arguments": {}}\n', "has calls but no tools.*--tools"),
@@ -239,7 +240,7 @@ REFUSED = {
     "a call that is text": ({"user_message": "a", "tool_calls": ["f"]}, 'names no function, found "f"'),
     "no calls": ({"user_message": "a", "tool_calls": "[]"}, "neither a call nor a reply"),
     "other columns": ({"foo": 1}, "found the columns foo"),
-    "a list": ([1, 2, 3, 4], "expected at most 3 cells, found 4"),
+    "a list": ([1, 2, 3, 4], "expected 3 cells, found 4"),
     "no assistant": ({"messages": [ASK]}, "no assistant message"),
     "no user": ({"messages": [ON]}, "the request is empty"),
     "messages of text": ({"messages": ["a"]}, "expected a list of messages"),
@@ -312,6 +313,19 @@ def test_prompt_and_completion_are_one_conversation(tmp_path):
     row = {"prompt": [{"role": "developer", "content": DEFAULT}, ASK], "completion": [ON], "tools": json.dumps([LIGHT.to_json()])}
     found, report = read(write(tmp_path, "a.json", [row]))
     assert found.examples[0].calls == [KITCHEN] and found.tools == (LIGHT,) and report.format == "prompt_completion"
+
+
+def test_a_cell_that_should_have_quotes_is_said(tmp_path):
+    text = 'user_message,tool_calls\nkitchen on, please,"[]"\nhall on,"[{""name"": ""set_light"", ""args"": {}}]"\n'
+    found, report = read(write(tmp_path, "a.csv", text), TOOLS)
+    assert [row.request for row in found.examples] == ["hall on"]
+    assert [(issue.row, issue.message[:28]) for issue in report.issues] == [(2, "expected 2 cells, found 3; p")]
+
+
+def test_a_sheet_may_hold_calls_and_replies(tmp_path):
+    text = 'prompt,tool_name,tool_arguments,reply\nkitchen on,set_light,"{""room"": ""kitchen"", ""on"": true}",\ntell a joke,,,No.\n'
+    found, _ = read(write(tmp_path, "a.csv", text), TOOLS)
+    assert [(row.calls, row.reply_text) for row in found.examples] == [([KITCHEN], ""), ([], "No.")]
 
 
 def test_unused_columns_are_named_once(tmp_path):
