@@ -1,6 +1,6 @@
 """Make the embedded base model from nothing: a tokenizer, then a few million parameters that copy, then that call.
 
-    python -m pipeline.base.pretrain --out DIR --steps 5000          about 80 minutes on 2 cores; run again to go on after a crash
+    python -m pipeline.base.pretrain --out DIR --steps 3200          about 90 minutes on 2 cores; run again to go on after a crash
 
 A model of this size learns to call tools only if it first learns to copy. So a first stage repeats random tokens after a separator,
 until it is right 97 times in 100; the second draws tool sets and requests (synthetic.py), a few sets a step, the requests of a set
@@ -28,7 +28,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 from pipeline import functiongemma, packing, prefix_attention
 
 from . import tokenizer as T
-from .synthetic import World
+from .synthetic import PLAIN, WIDE, World
 
 #: 4.76 million parameters, 9.5 MB in bfloat16. Heads and key-value heads are as many as in FunctionGemma 270M.
 SHAPE = {
@@ -40,6 +40,7 @@ SHAPE = {
 MUON_LR, ADAM_LR = 4e-3, 2e-3
 WARMUP, DECAY = 50, 0.4  # steps; the share of the steps over which the learning rate falls to nothing
 TOOL_SETS, REQUESTS = 3, 16  # a step
+WIDE_STEPS = 1067  # steps on the wide mix of requests; the plain one follows
 COPY_ROWS, COPIED, COPY_GOAL = 32, (8, 12, 16, 24), 0.97
 CHECKPOINT_SECONDS = 120
 DEVELOPER = (
@@ -115,7 +116,7 @@ def copy_step(run: Pretraining) -> float:
 
 def call_packs(step: int, encode) -> list[packing.Pack]:
     """The packs of one step: a few tool sets, each with its requests behind its declarations."""
-    world = World(step)
+    world = World(step, WIDE if step < WIDE_STEPS else PLAIN)
     packs = []
     for _ in range(TOOL_SETS):
         tools = world.tool_set(world.random.choices((1, 2, 3, 4, 5), (10, 20, 40, 20, 10))[0])
@@ -155,7 +156,7 @@ class Encoder:
 
 def tokenizer_texts(sets: int = 6000):
     """Prompts and completions for the tokenizer to be trained on."""
-    world = World(-1)
+    world = World(-1, WIDE)
     for _ in range(sets):
         tools = world.tool_set(3)
         specs = [tool.spec for tool in tools]
@@ -178,7 +179,7 @@ def write_checkpoint(model: Gemma3ForCausalLM, folder: Path, tokenizer_model: by
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the state of the run and the finished checkpoint/")
-    parser.add_argument("--steps", type=int, default=5000, help="steps of the second stage")
+    parser.add_argument("--steps", type=int, default=3200, help="steps of the second stage")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -18,6 +18,9 @@ from . import vocabulary as V
 CONSONANTS, VOWELS = "b c d f g h j k l m n p r s t v w z st br cl dr gr kn pl sh th tr".split(), "a e i o u ai ee oo ou".split()
 SPECIAL_VALUES = ("{w}@{v}.com", "www.{w}.org", "{h}:{m}", "20{h}-0{d}-{m}", "{w}.pdf", "{w}_{v}.txt", "{W}{d}{h}", "#{w}", "{h}/{m}",
                   "{w}-{v}", "{W} {d}.{d}", "v{d}.{h}")  # fmt: skip
+#: Kind of parameter -> its names and what is known of each.
+TABLES = {"text": V.TEXT_PARAMETERS, "integer": V.INTEGER_PARAMETERS, "number": V.NUMBER_PARAMETERS, "boolean": V.BOOLEAN_PARAMETERS,
+          "enum": V.ENUMS, "list": V.LIST_PARAMETERS}  # fmt: skip
 #: How an argument is derived from what was said, where it is not a copy; the description says it, so it can be known.
 CONVENTIONS = {
     "capitalised": ("{}, first letter capitalised", "capitalised {}", "{} with a capital letter"),
@@ -71,6 +74,29 @@ class Row:
         return {"role": "assistant", "tool_calls": calls}
 
 
+@dataclass(frozen=True)
+class Mix:
+    """How often requests take which form; shares of all rows, clauses, sets or values, as the names say."""
+
+    no_call: float
+    single: float
+    double: float  # the rest asks for three things
+    noun_only: float  # "lights on", where the verb is left out
+    verb_only: float  # "rename it to ...", where the noun is
+    value_first: float
+    parameters: tuple[int, ...]  # weights of 0, 1, 2, ... parameters
+    shared: tuple[str, ...]  # what the tools of a set may have in common
+    special: float
+    number_words: float
+    phrase_forms: float  # "with NAME VALUE" beside the forms that the parameter has of its own
+
+
+#: Everything at once: teaches the model to look closely, and asks what few people would say.
+WIDE = Mix(0.08, 0.76, 0.14, 0.12, 0.12, 0.04, (8, 42, 30, 15, 5), ("noun", "verb", "", "", ""), 0.07, 0.12, 0.35)
+#: Nearer to how people talk to an app.
+PLAIN = Mix(0.08, 0.80, 0.11, 0.04, 0.04, 0.01, (12, 50, 28, 8, 2), ("noun", "verb", "", "", "", "", "", ""), 0.04, 0.06, 0.2)
+
+
 def is_held_out(verb: str, noun: str) -> bool:
     """Whether tools with this verb and noun are kept from training (a tenth, by checksum: the same in every process)."""
     return zlib.crc32(f"{verb} {noun}".encode()) % 10 == 0
@@ -79,15 +105,17 @@ def is_held_out(verb: str, noun: str) -> bool:
 class World:
     """A seeded source of tool sets and requests."""
 
-    def __init__(self, seed: int, held_out: bool = False):
+    def __init__(self, seed: int, mix: Mix = PLAIN, held_out: bool = False):
         self.random = random.Random(seed)
+        self.mix = mix
         self.held_out = held_out
 
     # ------------------------------------------------------------------ words and values
 
     def invented(self) -> str:
         r = self.random
-        return "".join(r.choice(CONSONANTS) + r.choice(VOWELS) for _ in range(r.choice((1, 2, 2, 3)))) + r.choice(("", "", "n", "r", "x", "s"))
+        syllables = [r.choice(CONSONANTS) + r.choice(VOWELS) for _ in range(r.choice((1, 2, 2, 3)))]
+        return "".join(syllables) + r.choice(("", "", "n", "r", "x", "s"))
 
     def _word(self) -> str:
         r, u = self.random, self.random.random()
@@ -107,9 +135,9 @@ class World:
 
     def _text(self, longest: int = 4) -> str:
         r = self.random
-        if r.random() < 0.07:
-            fill = {"w": self.invented(), "v": r.choice(V.NOUNS), "W": self.invented().upper(), "h": r.randint(10, 23), "m": r.randint(10, 59),
-                    "d": r.randint(1, 9)}  # fmt: skip
+        if r.random() < self.mix.special:
+            fill = {"w": self.invented(), "v": r.choice(V.NOUNS), "W": self.invented().upper(), "h": r.randint(10, 23),
+                    "m": r.randint(10, 59), "d": r.randint(1, 9)}  # fmt: skip
             return r.choice(SPECIAL_VALUES).format(**fill)
         words = [self._word() for _ in range(min(longest, r.choice((1, 1, 1, 2, 2, 3, 3, 4, 5))))]
         u = r.random()
@@ -126,7 +154,7 @@ class World:
     def tool_set(self, size: int) -> list[Tool]:
         """`size` tools that a request can always be told apart by."""
         r, tools = self.random, []
-        shared = r.choice(("noun", "verb", "", "", "")) if size > 1 else ""
+        shared = r.choice(self.mix.shared) if size > 1 else ""
         verb = noun = None
         while len(tools) < size:
             pair = self._pair(verb if shared == "verb" else None, noun if shared == "noun" else None)
@@ -175,7 +203,7 @@ class World:
 
     def _parameters(self, noun: str) -> list[Parameter]:
         r, chosen = self.random, {}
-        for _ in range(r.choices((0, 1, 2, 3, 4), (8, 42, 30, 15, 5))[0]):
+        for _ in range(r.choices(range(5), self.mix.parameters)[0]):
             p = self._parameter(noun)
             chosen.setdefault(p.base, p)
         unique = {p.name: p for p in chosen.values()}
@@ -184,12 +212,10 @@ class World:
     def _parameter(self, noun: str) -> Parameter:
         r = self.random
         kind = r.choices(("text", "integer", "number", "boolean", "enum", "list"), (50, 13, 8, 9, 17, 3))[0]
-        tables = {"text": V.TEXT_PARAMETERS, "integer": V.INTEGER_PARAMETERS, "number": V.NUMBER_PARAMETERS, "boolean": V.BOOLEAN_PARAMETERS,
-                  "enum": V.ENUMS, "list": V.LIST_PARAMETERS}  # fmt: skip
-        base = r.choice(list(tables[kind]))
+        base = r.choice(list(TABLES[kind]))
         name = r.choices((base, f"{noun}_{base}", f"{noun}{base.capitalize()}", f"new_{base}", f"{base}_value"), (76, 10, 6, 4, 4))[0]
-        about = r.choice((f"the {base} of the {noun}", f"The {base}", f"{base.capitalize()} of the {noun}", f"The {base} to use", f"the {base}",
-                          f"The new {base} of the {noun}"))  # fmt: skip
+        about = r.choice((f"the {base} of the {noun}", f"The {base}", f"{base.capitalize()} of the {noun}", f"The {base} to use",
+                          f"the {base}", f"The new {base} of the {noun}"))  # fmt: skip
         values, convention, schema = (), "", {"type": {"text": "string", "enum": "string", "list": "array"}.get(kind, kind)}
         if kind == "enum":
             pool = V.ENUMS[base] if r.random() < 0.75 else [self.invented() for _ in range(6)]
@@ -220,9 +246,10 @@ class World:
     def row(self, tools: list[Tool]) -> Row:
         """A request about `tools`: one call, two or three calls, or none."""
         r, u = self.random, self.random.random()
-        if u < 0.08:
+        if u < self.mix.no_call:
             return Row(self._polish(self._unrelated(tools)), reply=r.choice(V.REFUSALS))
-        count = 1 if u < 0.84 else 2 if u < 0.98 else 3
+        one = self.mix.no_call + self.mix.single
+        count = 1 if u < one else 2 if u < one + self.mix.double else 3
         lower = r.random() < 0.12
         clauses, calls = [], []
         for _ in range(count):
@@ -279,11 +306,11 @@ class World:
         distinct_noun = all(t.noun != tool.noun for t in others)
         distinct_verb = not any(set(t.says) & set(tool.says) for t in others)
         u = r.random()
-        if u < 0.12 and phrases and distinct_noun and tools:
+        if u < self.mix.noun_only and phrases and distinct_noun and tools:
             head = r.choice((tool.noun, f"the {tool.noun}", f"{tool.noun}s"))
-        elif u < 0.24 and phrases and distinct_verb and tools:
+        elif u < self.mix.noun_only + self.mix.verb_only and phrases and distinct_verb and tools:
             head = says + r.choice(("", "", " it"))
-        elif u < 0.28 and phrases and tools:
+        elif u < self.mix.noun_only + self.mix.verb_only + self.mix.value_first and phrases and tools:
             return f"{' '.join(phrases)}, {says} {noun}", arguments
         else:
             head = f"{says} {noun}"
@@ -297,13 +324,13 @@ class World:
             return r.choice(V.BOOLEAN_PARAMETERS[p.base][0 if value else 1]), value
         said, value = self._value(p, short)
         word = p.base.replace("_", " ")
-        templates = {"text": V.TEXT_PARAMETERS, "integer": V.INTEGER_PARAMETERS, "number": V.NUMBER_PARAMETERS, "list": V.LIST_PARAMETERS}
         own = {"color": ["{}", "to {}", "in {}"], "room": ["in the {}", "of the {}", "for the {}"], "day": ["on {}", "for {}"]}
         if p.kind == "enum":
-            options = own.get(p.base, ["{}", "to {}", f"{word} {{}}", f"in {{}} {word}", f"with {word} {{}}", f"as {{}}"])
+            options = own.get(p.base, ["{}", "to {}", f"{word} {{}}", f"in {{}} {word}", f"with {word} {{}}", "as {}"])
         else:
-            options = templates[p.kind].get(p.base, ["{}"])
-        options = [*options, f"{word} {{}}", f"{word}: {{}}", f"with {word} {{}}", f"with {{}} as {word}"] if r.random() < 0.35 else options
+            options = TABLES[p.kind][p.base]
+        if r.random() < self.mix.phrase_forms:
+            options = [*options, f"{word} {{}}", f"{word}: {{}}", f"with {word} {{}}", f"with {{}} as {word}"]
         free = [t for t in options if t.split("{")[0] not in used]
         template = r.choice(free or [f"with {word} {{}}"])
         used.add(template.split("{")[0])
@@ -317,7 +344,7 @@ class World:
             value = r.choice(p.values)
             return (value.capitalize() if r.random() < 0.08 else value), value
         if p.kind == "integer":
-            if r.random() < 0.12:
+            if r.random() < self.mix.number_words:
                 value = r.randint(0, 20)
                 return V.NUMBER_WORDS[value], value
             value = r.randint(0, 10 ** r.choice((1, 2, 2, 3, 4)))
