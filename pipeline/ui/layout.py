@@ -61,9 +61,6 @@ ADDRESS = """
   window.history.replaceState(null, '', address);
 }
 """
-TAB_ADDRESS = """
-() => { const address = new URL(window.location); address.searchParams.set('tab', '%s'); window.history.replaceState(null, '', address); }
-"""
 
 
 def theme() -> gr.themes.Base:
@@ -150,15 +147,14 @@ def show(key: Any) -> list[Any]:
     """Header, first page or steps, and each step's state."""
     project = find_project(key)
     projects = projects_of(key)
+    choices = [(each.title, each.id) for each in projects]
     words = state.steps(project)
     return [
         gr.Column(visible=project is None),
         gr.Column(visible=project is not None),
-        gr.Dropdown(
-            choices=[(each.title, each.id) for each in projects], value=project.id if project else None, visible=project is not None
-        ),
+        gr.Dropdown(choices=choices, value=project.id if project else None, visible=project is not None),
         gr.Button(visible=project is not None),
-        project_list(projects),
+        "" if project else project_list(projects),
         *(gr.Tab(label=f"{step.capitalize()}\n{words[step]}") for step in STEPS),
     ]
 
@@ -202,7 +198,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="FunctionGemma Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         # The secret only keeps the two ids from being read in passing; a fixed one survives a restart of the server.
         key = gr.BrowserState({"session": None, "project": None}, storage_key="functiongemma-studio", secret="functiongemma-studio")
-        version = gr.State(0)
+        ticks = {name: gr.Number(0, visible="hidden") for name in ("page", *STEPS)}
         with gr.Row(elem_id="top"):
             gr.HTML(brand(), scale=1)
             switch = gr.Dropdown(label="Project", container=False, visible=False, scale=0, min_width=220)
@@ -220,12 +216,12 @@ def build() -> gr.Blocks:
             gr.HTML(HOW)
         with gr.Column(visible=False, elem_id="bench") as bench:
             with gr.Tabs(selected=STEPS[0], overflow_behavior="wrap", elem_id="steps") as tabs:
-                page = Page(key, version, tabs)
+                page = Page(key, tabs, ticks)
                 for step in STEPS:
                     with gr.Tab(step.capitalize(), id=step) as page.items[step]:
                         BUILD[step](page)
 
-        first = {"fn": lambda: gr.Tabs(selected=STEPS[0]), "outputs": tabs, "show_progress": "hidden"}
+        first = {**page.go(STEPS[0]), "js": f"() => {{ window.studioStep = '{STEPS[0]}'; }}"}
         demo.load(arrive, key, [key, tabs], show_progress="hidden").then(**page.touch())
         sample.click(open_sample, key, key).success(**first).then(**page.touch())
         own.click(open_own, key, key).success(**first).then(**page.touch())
@@ -233,9 +229,7 @@ def build() -> gr.Blocks:
         switch.input(switch_to, [key, switch], key, show_progress="hidden").success(**first).then(**page.touch())
         projects.select(on_project, key, key, show_progress="hidden").success(**first).then(**page.touch())
         shown = [home, bench, switch, leave, projects, *page.items.values()]
-        version.change(show, key, shown, show_progress="hidden").then(None, key, None, js=ADDRESS)
-        for step, item in page.items.items():
-            item.select(None, None, None, js=TAB_ADDRESS % step)
+        ticks["page"].change(show, key, shown, show_progress="hidden").then(None, key, None, js=ADDRESS)
 
         for event in demo.fns.values():
             event.api_visibility = "private"

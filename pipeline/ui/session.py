@@ -8,6 +8,7 @@ server finds the project again. This file knows nothing about what lies in the f
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -79,39 +80,54 @@ def create_project(key: Any, title: str) -> dict[str, Any]:
     return {"session": session.id, "project": session.create_project(title).id}
 
 
+# In the browser: which step is open, and counters whose change makes the page read the disk again. A gr.State's change event would do
+# the same but fires again for every other event that is under way (gradio 6.31), so the page would be read several times over.
+_STEP = f"""
+const steps = {json.dumps(STEPS)}, asked = new URL(window.location).searchParams.get('tab');
+window.studioStep ??= steps.includes(asked) ? asked : steps[0];
+"""
+TOUCH = f"(...ticks) => {{ {_STEP} return ticks.map((tick, i) => i === 0 || steps[i - 1] === window.studioStep ? tick + 1 : tick); }}"
+OPENED = f"""
+(tick) => {{
+  {_STEP}
+  const address = new URL(window.location);
+  address.searchParams.set('tab', 'STEP');
+  window.history.replaceState(null, '', address);
+  if (window.studioStep === 'STEP') return tick;
+  window.studioStep = 'STEP';
+  return tick + 1;
+}}
+"""
+
+
 @dataclass(frozen=True)
 class Page:
     """What the tabs share. A tab module has one function, `build(page)`, called inside its own gr.Tab.
 
     key      the visitor's and the open project's ids; the first input of every handler
-    version  a counter that grows whenever something on disk changed: `event.then(**page.touch())` after a handler that writes
     tabs     the five steps; ids as in STEPS
+    ticks    counters that the browser counts up: the page's own ("page"), and each step's
     """
 
     key: gr.BrowserState
-    version: gr.State
     tabs: gr.Tabs
+    ticks: dict[str, gr.Number]
     items: dict[str, gr.Tab] = field(default_factory=dict)
 
     def on_open(self, step: str, handler: Callable[..., Any], outputs: Sequence[Any] | Any, inputs: Sequence[Any] = ()) -> None:
-        """Call `handler(key, *inputs)` when the step is opened and whenever something changed on disk or another project opened.
+        """Call `handler(key, *inputs)` when the step is opened, and when something changed on disk while it is open.
 
         The handler reads the disk and returns what the tab shows; with no project it returns the empty state.
         """
-        gr.on(
-            [self.version.change, self.items[step].select], handler, [self.key, *inputs], outputs,
-            show_progress="hidden",
-        )  # fmt: skip
+        tick = self.ticks[step]
+        self.items[step].select(None, tick, tick, js=OPENED.replace("STEP", step))
+        tick.change(handler, [self.key, *inputs], outputs, show_progress="hidden")
 
     def touch(self) -> dict[str, Any]:
-        """Arguments of a `.then` or `.success` that tells every tab that something on disk changed."""
-        return {
-            "fn": lambda version: version + 1, "inputs": self.version, "outputs": self.version, "show_progress": "hidden",
-        }  # fmt: skip - not queue=False: outside the queue, gradio 6.31 raises no change event of a State
+        """Arguments of a `.then` or `.success` after a handler that changed something on disk, or opened another project."""
+        ticks = [self.ticks[name] for name in ("page", *STEPS)]
+        return {"fn": None, "inputs": ticks, "outputs": ticks, "js": TOUCH}
 
     def go(self, step: str) -> dict[str, Any]:
         """Arguments of a `.click` or `.then` that opens another step."""
-        return {
-            "fn": lambda: gr.Tabs(selected=step), "inputs": None, "outputs": self.tabs,
-            "show_progress": "hidden",
-        }  # fmt: skip
+        return {"fn": lambda: gr.Tabs(selected=step), "inputs": None, "outputs": self.tabs, "show_progress": "hidden"}

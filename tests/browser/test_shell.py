@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+expect.set_options(timeout=30_000)  # a busy machine is not a failure
+
 STEPS = ("Dataset", "Train", "Evaluate", "Playground", "Export")
 
 
