@@ -225,10 +225,14 @@ def _bfloat16_gain(threads: int) -> float:
     return seconds(torch.float32) / seconds(torch.bfloat16)
 
 
+def is_small(path: str | os.PathLike[str]) -> bool:
+    """Whether the checkpoint in `path` is so small that float32 is its number format everywhere."""
+    return sum(file.stat().st_size for file in Path(path).glob("*.safetensors")) < SMALL
+
+
 def suits(path: str | os.PathLike[str], device: str) -> str:
     """The number format for the checkpoint in `path` on `device`: float32 for a small one, else what the hardware is fastest with."""
-    small = sum(file.stat().st_size for file in Path(path).glob("*.safetensors")) < SMALL
-    return "float32" if small else choose_dtype(device)
+    return "float32" if is_small(path) else choose_dtype(device)
 
 
 def quiet() -> None:

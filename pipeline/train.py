@@ -302,15 +302,21 @@ def _trained(checkpoint: Checkpoint, config: TrainConfig, base: BaseModel) -> An
 
 
 def save_model(model: Any, base: BaseModel, folder: Path) -> None:
-    """`model` as a checkpoint like `base`'s: its number format, its configuration and tokenizer files byte for byte, the three stops."""
+    """`model` as a checkpoint like `base`'s: its configuration and tokenizer files byte for byte, the three stops, its number format.
+
+    Only a small model is kept in float32 even if its base came in bfloat16: rounding would undo some of what so few weights learned.
+    """
     import torch
 
     settings = base.config
-    dtype = settings.get("dtype") or settings.get("torch_dtype") or "float32"
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    dtype = settings.pop("dtype", None) or settings.pop("torch_dtype", None) or "float32"
+    kept = "float32" if models.is_small(base.path) else dtype
+    model.to(getattr(torch, kept)).save_pretrained(folder)
     for name in ("config.json", *models.TOKENIZER_FILES):
         if (Path(base.path) / name).is_file():  # transformers 5 does not write tokenizer.model, which the phone formats need
             shutil.copyfile(Path(base.path) / name, folder / name)
+    if kept != dtype:
+        write_atomic(folder / "config.json", json.dumps({**settings, "dtype": kept}, indent=1))
     tokenizer = models.load_tokenizer(folder)
     write_atomic(folder / "generation_config.json", json.dumps({
         "bos_token_id": tokenizer.convert_tokens_to_ids("<bos>"), "eos_token_id": models.stop_ids(tokenizer),

@@ -169,6 +169,19 @@ def test_lora_is_merged_and_resumes(base, tmp_path):
         assert not [name for name in tuned.keys() if "lora" in name]  # noqa: SIM118
 
 
+def test_bfloat16_learns_the_same_with_float32_masters(base, tmp_path, uninterrupted):
+    import torch
+    from safetensors.torch import load_file
+
+    from pipeline.train import prepare, train
+
+    run = train(prepare(DATASET, replace(QUICK, dtype="bfloat16"), tmp_path / "run", base))
+    assert run.config.dtype == "bfloat16"
+    losses = [(mine.loss, theirs.loss) for mine, theirs in zip(run.log(), uninterrupted.log(), strict=True)]
+    assert all(mine == pytest.approx(theirs, rel=0.02) for mine, theirs in losses) and any(a != b for a, b in losses)
+    assert {w.dtype for w in load_file(run.last_checkpoint.path / "model.safetensors").values()} == {torch.float32}
+
+
 def test_a_stop_flag_from_before_this_process_is_nobodys_wish(base, tmp_path):
     from pipeline.train import prepare, train
 
