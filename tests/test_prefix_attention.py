@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers.models.gemma3 import modeling_gemma3
 
+from pipeline import prefix_attention
 from pipeline.packing import make_packs, pack, tokenized
 from pipeline.prefix_attention import NAME, geometry, install, pack_tensors, packed_loss, summed_cross_entropy
 from tests.small_world import padded_batch, random_examples, random_tokens, tiny_model
@@ -178,9 +179,11 @@ def test_hits_count_right_first_guesses():
     assert int(packed_loss(model, pack(examples))[1]) == expected
 
 
+@pytest.mark.parametrize("block", [1, 100, 10_000])
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("trained_head", [True, False])
-def test_chunked_cross_entropy_is_cross_entropy(chunk, trained_head):
+def test_chunked_cross_entropy_is_cross_entropy(chunk, block, trained_head, monkeypatch):
+    monkeypatch.setattr(prefix_attention, "BLOCK_CPU", block)
     generator = torch.Generator().manual_seed(0)
     hidden, weight = (torch.randn(n, 16, generator=generator, dtype=torch.float64).requires_grad_() for n in (23, 50))
     weight.requires_grad_(trained_head)
@@ -191,6 +194,20 @@ def test_chunked_cross_entropy_is_cross_entropy(chunk, trained_head):
     loss, _ = summed_cross_entropy(hidden * 3, weight, targets, chunk)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     torch.testing.assert_close(torch.autograd.grad(loss, inputs), expected_gradients, rtol=1e-10, atol=1e-12)
+
+
+def test_cross_entropy_survives_extreme_logits_and_keeps_what_a_sure_model_still_has_to_learn():
+    hidden = torch.tensor([[300.0, -300.0], [6.0, 0.0]]).requires_grad_()
+    weight = torch.eye(2).requires_grad_()
+    targets = torch.tensor([1, 0])
+    loss, hits = summed_cross_entropy(hidden, weight, targets)
+    loss.backward()
+    assert (loss.item(), hits.item()) == (pytest.approx(600.0025, abs=1e-3), 1)
+    left = 1 / (1 + torch.tensor(6.0).exp())  # 0.0025: in bfloat16, a probability of 0.9975 is 1
+    torch.testing.assert_close(hidden.grad, torch.tensor([[1.0, -1.0], [-left, left]]))
+    sure = torch.tensor([[6.0, 0.0]], dtype=torch.bfloat16).requires_grad_()
+    summed_cross_entropy(sure, torch.eye(2, dtype=torch.bfloat16), targets[1:])[0].backward()
+    torch.testing.assert_close(sure.grad.float(), hidden.grad[1:], rtol=0.01, atol=0)
 
 
 def test_rows_without_a_learned_token_cost_nothing():
