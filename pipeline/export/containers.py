@@ -8,7 +8,6 @@ inspect.py.
 from __future__ import annotations
 
 import mmap
-import re
 import struct
 import zipfile
 from collections import Counter
@@ -214,8 +213,8 @@ def lengths(signatures: dict[str, Any]) -> tuple[list[int], int | None]:
     prefill, cache = [], None
     for name, signature in signatures.items():
         inputs = signature["inputs"]
-        if re.match(r"prefill", name) and (tokens := inputs.get("tokens")):
-            prefill.append(tokens["shape"][-1])
+        if name.startswith("prefill") and (shape := inputs.get("tokens", {}).get("shape")):
+            prefill.append(shape[-1])
         mask = inputs.get("mask") or next((tensor for key, tensor in inputs.items() if key.startswith("kv_cache_k")), None)
         if mask and mask["shape"]:
             cache = max(cache or 0, mask["shape"][-1] if "mask" in inputs else max(mask["shape"]))

@@ -96,6 +96,7 @@ def quantize(model: Path, out: Path, name: str) -> None:
         raise ExportError(f"These weights cannot be stored as {name} ({error}); choose int8 or float32.") from error
     if not out.is_file():
         raise ExportError(f"The quantiser ended without writing a {name} model; its log says why.")
+    out.chmod(0o644)  # it marks the model executable
 
 
 def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:

@@ -72,6 +72,10 @@ def period(layer_types: Sequence[str]) -> int:
 
 def load(path: Path) -> Any:
     """The model in a .gguf as a `pipeline.model.Loaded` in float32, read by transformers. Raises ExportError."""
+    values = containers.gguf(containers.opened(path))["values"]
+    if values.get("general.architecture") != "gemma3":
+        raise ExportError(f"{path.name} holds a model of type {values.get('general.architecture')}; expected gemma3, FunctionGemma's.")
+
     import torch
     from transformers import AutoConfig, Gemma3ForCausalLM
 
@@ -79,9 +83,6 @@ def load(path: Path) -> Any:
 
     quiet()
     torch.set_num_threads(cpu_threads())
-    values = containers.gguf(containers.opened(path))["values"]
-    if values.get("general.architecture") != "gemma3":
-        raise ExportError(f"{path.name} holds a model of type {values.get('general.architecture')}; expected gemma3, FunctionGemma's.")
     try:
         config = AutoConfig.from_pretrained(path.parent, gguf_file=path.name)
         config.query_pre_attn_scalar = config.head_dim  # as llama.cpp does; the file cannot say otherwise
