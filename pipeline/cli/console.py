@@ -18,13 +18,15 @@ from pipeline.errors import ConfigError
 from pipeline.files import write_atomic
 
 BETWEEN_LINES = 2.0
-"""Seconds between two lines of progress in a log; a terminal's one line is redrawn at every call."""
+"""Least seconds between two lines of progress in a log; a terminal's one line is redrawn at every call."""
+STILL_ALIVE = 20.0
+"""Seconds after which a log gets a line although nothing has changed."""
 BETWEEN_FILES = 0.3
 """Seconds between two replacements of the progress file: each is flushed to the disk."""
 
 
 class Console:
-    """Progress of one command. `progress_file` is replaced whole each time: {"fraction", "message", "eta_seconds"}."""
+    """Progress of one command; it never goes back. `progress_file` is replaced whole each time: {"fraction", "message", "eta_seconds"}."""
 
     def __init__(self, progress_file: Path | None = None, stream: TextIO | None = None):
         """Raises ConfigError if the progress file's folder does not exist."""
@@ -35,13 +37,14 @@ class Console:
         self._is_terminal = self._stream.isatty()
         self._started = time.monotonic()
         self._last_line = self._last_file = float("-inf")
-        self._last_message = ""
+        self._last_said = (0, "")
+        self._furthest = 0.0
         self._open_line = False
 
     def progress(self, fraction: float, message: str, eta: float | None = None) -> None:
         """`fraction` of the whole is done (0 to 1); `eta` in seconds is estimated from the time taken so far where it is None."""
         now = time.monotonic()
-        fraction = min(1.0, max(0.0, fraction))
+        fraction = self._furthest = min(1.0, max(self._furthest, fraction))
         if eta is None and 0.02 <= fraction:
             eta = (now - self._started) * (1 - fraction) / fraction
         if self._file is not None and (fraction == 1 or now - self._last_file >= BETWEEN_FILES):
@@ -53,9 +56,11 @@ class Console:
         if self._is_terminal:
             self._write(f"\r\x1b[2K{line}")
             self._open_line = True
-        elif now - self._last_line >= BETWEEN_LINES or (fraction == 1 and message != self._last_message):
+            return
+        said, silent = (int(100 * fraction), message), now - self._last_line
+        if said != self._last_said and (silent >= BETWEEN_LINES or fraction == 1) or silent >= STILL_ALIVE:
             self._write(line + "\n")
-            self._last_line, self._last_message = now, message
+            self._last_line, self._last_said = now, said
 
     def part(self, low: float, high: float) -> Part:
         """A `progress` for one stage of several: its 0 to 1 is `low` to `high` here."""

@@ -1,0 +1,14 @@
+"""FunctionGemma Studio's pipeline: from the tools of an app to a file that calls them on a phone. The map, one line a module.
+
+Told to the user           errors; config (every option: flag, widget, check)
+On disk                    files (whole or absent), journal (lines), jsontext (JSON that keeps its types), child (work in a process of its own)
+Tools and rows             schema, tools, declarations (what the template loses) -> examples, dataset -> importers (formats, rowfiles), sources
+The wire format            functiongemma (prompts), functiongemma_parser and _values (replies) -> packing (integers that share a prefix)
+Runs                       runs (the layout on disk)
+Models                     model (find, load, generate), prefix_generate, prefix_attention, trainer, callbacks -> train -> evaluate, scores
+Files for phones           export/, runtimes (run one for real)
+Entrances                  cli/ (python -m pipeline), ui/ (the only place that imports gradio)
+Material                   base/ (the embedded model and how it was made), samples/ (the sample project)
+
+Each line uses the lines above it; tests/test_layers.py holds them to it. Nothing is re-exported: import from the module that has it.
+"""
