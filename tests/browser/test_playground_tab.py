@@ -23,7 +23,7 @@ SLOW = 150_000  # ms: the first answer loads torch, and the machine may be busy 
 
 
 def test_a_request_shows_the_raw_text_the_call_and_the_prompt(playground):
-    playground.get_by_label("Request").fill("turn on the kitchen light")
+    playground.get_by_label("Request", exact=True).fill("turn on the kitchen light")
     playground.keyboard.press("Enter")
     base = playground.locator("#base-answer")
     expect(base.locator(".figures")).to_contain_text("tokens/s", timeout=SLOW)
@@ -38,7 +38,7 @@ def test_a_suggestion_is_sent_with_one_click(playground):
     chip = playground.locator(".chips button").first
     request = chip.inner_text()
     chip.click()
-    expect(playground.get_by_label("Request")).to_have_value(request)
+    expect(playground.get_by_label("Request", exact=True)).to_have_value(request)
     expect(playground.locator("#base-answer .figures")).to_be_visible(timeout=SLOW)
 
 
@@ -48,7 +48,7 @@ def test_an_empty_request_is_a_sentence(playground):
 
 
 def test_a_corrected_answer_becomes_an_example(playground):
-    playground.get_by_label("Request").fill("<i>hello</i> & good day")
+    playground.get_by_label("Request", exact=True).fill("<i>hello</i> & good day")
     playground.keyboard.press("Enter")
     expect(playground.locator("#base-answer .figures")).to_be_visible(timeout=SLOW)
     playground.locator(".cm-content[contenteditable=true]").last.fill("[]")

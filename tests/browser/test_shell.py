@@ -28,10 +28,10 @@ def test_a_new_visitor_gets_to_the_sample_with_one_click(page, app_url):
 def test_nothing_is_lost_on_reload_and_the_step_is_the_same(page, app_url):
     open_sample(page, app_url)
     page.get_by_role("tab", name=re.compile("^Playground")).click()
-    expect(page.get_by_label("Request")).to_be_visible()
+    expect(page.get_by_label("Request", exact=True)).to_be_visible()
     page.wait_for_url(re.compile(r"tab=playground"))
     page.reload()
-    expect(page.get_by_label("Request")).to_be_visible()
+    expect(page.get_by_label("Request", exact=True)).to_be_visible()
     expect(page.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples")
 
 
