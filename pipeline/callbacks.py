@@ -153,8 +153,9 @@ class SampleAnswers(TrainerCallback):
         if self.watch.stopped or not self.rows:
             return
         was_training = model.training
-        model.eval()  # also switches gradient checkpointing off, which would forbid the cache
-        answers = generate(Loaded(model, self.tokenizer, self.device, "as trained"), [prompt for _, prompt, _ in self.rows], SAMPLE_TOKENS)
+        model.eval()  # also switches gradient checkpointing off
+        plain = model.get_base_model() if hasattr(model, "peft_config") else model  # the adapters sit inside it
+        answers = generate(Loaded(plain, self.tokenizer, self.device, "float32"), [prompt for _, prompt, _ in self.rows], SAMPLE_TOKENS)
         model.train(was_training)
         for (example, _, expected), answer in zip(self.rows, answers, strict=True):
             self.run.append_sample(Sample(state.global_step, round(state.epoch, 2), example.request, expected, answer.text))

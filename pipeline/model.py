@@ -59,12 +59,13 @@ class BaseModel:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in memory, ready to answer."""
+    """A model in memory, ready to answer. `cache` keeps what the last prompts began with; None for weights that still change."""
 
     model: Any
     tokenizer: Any
     device: str
     dtype: str
+    cache: Any = None
 
 
 @dataclass(frozen=True)
@@ -281,12 +282,14 @@ def load(source: str | os.PathLike[str] | BaseModel, device: str | None = None, 
     """A base model or a run's model/ folder, ready to `generate`. `device` and `dtype` None: what suits. Raises ModelError."""
     import torch
 
+    from pipeline.prefix_generate import PrefixCache
+
     path = source.path if isinstance(source, BaseModel) else check_checkpoint(source)
     torch.set_num_threads(cpu_threads())
     device = device or choose_device()
     dtype = dtype or suits(path, device)
     model = load_weights(path, dtype).to(device).eval()
-    return Loaded(model, load_tokenizer(path), device, dtype)
+    return Loaded(model, load_tokenizer(path), device, dtype, PrefixCache())
 
 
 # ------------------------------------------------------------------------------------------------------------ generate
@@ -298,37 +301,36 @@ def stop_ids(tokenizer: Any) -> list[int]:
 
 
 def generate(
-    loaded: Loaded, prompts: Sequence[str], max_new_tokens: int = 128, progress: Progress | None = None, batch_size: int = 16
-) -> list[Generation]:
-    """The greedy answers to `prompts` (texts that begin with <bos>), in their order.
+    loaded: Loaded, prompts: Sequence[str], max_new_tokens: int = 128, progress: Progress | None = None,
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[Generation]:  # fmt: skip
+    """The greedy answers to `prompts` (texts that begin with <bos>), in their order; what prompts share is computed once.
 
-    Each ends with the first of STOP_TOKENS, or is cut after `max_new_tokens`.
+    Each ends with the first of STOP_TOKENS, or is cut after `max_new_tokens`. `on_token(prompt's index, token id)` is told every token
+    as it is made. Raises ModelError for a prompt that the model cannot read whole.
     """
-    import torch
+    from pipeline.prefix_generate import generate_batch
 
     tokenizer, stops = loaded.tokenizer, stop_ids(loaded.tokenizer)
     rows = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # equal lengths together: little padding
-    answers: list[Generation | None] = [None] * len(rows)
-    for start in range(0, len(order), batch_size):
-        chosen = order[start : start + batch_size]
-        longest = max(len(rows[i]) for i in chosen)
-        ids = torch.tensor([[tokenizer.pad_token_id] * (longest - len(rows[i])) + rows[i] for i in chosen], device=loaded.device)
-        mask = torch.tensor([[0] * (longest - len(rows[i])) + [1] * len(rows[i]) for i in chosen], device=loaded.device)
-        with torch.no_grad():
-            written = loaded.model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=max_new_tokens, do_sample=False, top_k=None, top_p=None,
-                eos_token_id=stops, pad_token_id=tokenizer.pad_token_id,
-            )
-        for i, row in zip(chosen, written[:, longest:].tolist(), strict=True):
-            answers[i] = _generation(row, stops, tokenizer)
-        if progress:
-            progress((start + len(chosen)) / len(order), f"{start + len(chosen)} of {len(order)} answers")
-    return answers
+    context = loaded.model.config.max_position_embeddings
+    if (longest := max(map(len, rows), default=0)) + max_new_tokens > context:
+        raise ModelError(f"A prompt of {longest} tokens leaves no room for an answer: this model reads and writes {context} in all.")
+    written, finished = [0] * len(rows), 0
+
+    def watch(index: int, token: int) -> None:
+        nonlocal finished
+        written[index] += 1
+        if on_token:
+            on_token(index, token)
+        if progress and (token in stops or written[index] == max_new_tokens):
+            finished += 1
+            progress(finished / len(rows), f"{finished} of {len(rows)} answers")
+
+    made = generate_batch(loaded.model, rows, max_new_tokens, stops, cache=loaded.cache, on_token=watch)
+    return [_generation(row, stops, tokenizer) for row in made]
 
 
 def _generation(row: list[int], stops: Sequence[int], tokenizer: Any) -> Generation:
-    end = next((i + 1 for i, token in enumerate(row) if token in stops), None)
-    row = row[:end]
     text = tokenizer.decode(row, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return Generation(text, row, end is not None)
+    return Generation(text, row, bool(row) and row[-1] in stops)

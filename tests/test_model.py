@@ -155,18 +155,30 @@ def test_threads_follow_the_environment_and_the_container(monkeypatch):
     assert cpu_threads() == 1
 
 
-def test_batched_answers_equal_single_ones_in_order(loaded):
-    seen = []
-    batched = generate(loaded, PROMPTS, 12, progress=lambda fraction, message: seen.append((fraction, message)))
-    assert batched == [generate(loaded, [prompt], 12)[0] for prompt in PROMPTS]
-    assert all(len(answer.token_ids) <= 12 for answer in batched)
-    assert seen[-1] == (1.0, "5 of 5 answers")
+def test_batched_answers_equal_single_plain_ones_in_order(loaded):
+    import torch
+
+    seen, told = [], []
+    batched = generate(loaded, PROMPTS, 12, lambda fraction, message: seen.append((fraction, message)), lambda *token: told.append(token))
+    for index, (prompt, answer) in enumerate(zip(PROMPTS, batched, strict=True)):
+        ids = loaded.tokenizer.encode(prompt, add_special_tokens=False, return_tensors="pt")
+        stops = models.stop_ids(loaded.tokenizer)
+        with torch.no_grad():
+            plain = loaded.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=stops)
+        assert answer.token_ids == plain[0, ids.shape[1] :].tolist() == [token for i, token in told if i == index]
+        assert answer.stopped == (answer.token_ids[-1] in stops)
+    assert [message for _, message in seen] == [f"{n} of 5 answers" for n in range(1, 6)] and seen[-1][0] == 1.0
+    assert generate(loaded, [], 12) == []
 
 
-def test_an_answer_ends_with_its_stop_and_keeps_control_tokens(loaded):
-    ids = {token: loaded.tokenizer.convert_tokens_to_ids(token) for token in ("<start_function_call>", "<end_of_turn>")}
-    row = [ids["<start_function_call>"], ids["<end_of_turn>"], 0, 0]
-    made = models._generation(row, models.stop_ids(loaded.tokenizer), loaded.tokenizer)
-    assert made == Generation("<start_function_call><end_of_turn>", row[:2], True)
-    assert not models._generation(row[:1], models.stop_ids(loaded.tokenizer), loaded.tokenizer).stopped
-    assert models.stop_ids(loaded.tokenizer) == [1, 106, 50]
+def test_a_prompt_longer_than_the_model_reads_is_a_sentence(loaded):
+    with pytest.raises(ModelError, match="A prompt of .* tokens leaves no room for an answer: this model reads and writes 4096 in all"):
+        generate(loaded, ["<bos>" * 4090], 12)
+
+
+def test_an_answer_keeps_its_control_tokens_and_its_stop(loaded):
+    call, stop = (loaded.tokenizer.convert_tokens_to_ids(token) for token in ("<start_function_call>", "<end_of_turn>"))
+    stops = models.stop_ids(loaded.tokenizer)
+    assert stops == [1, 106, 50]
+    assert models._generation([call, stop], stops, loaded.tokenizer) == Generation("<start_function_call><end_of_turn>", [call, stop], True)
+    assert models._generation([call], stops, loaded.tokenizer) == Generation("<start_function_call>", [call], False)
