@@ -171,8 +171,7 @@ class Run:
         with self._exclusive():
             if _is_alive(process := self.info["process"]):
                 raise RunError(f"{self.path} is being trained by process {process['pid']}; wait for it or stop it first.")
-            me = psutil.Process()
-            self._write({"process": {"pid": me.pid, "started": me.create_time()}})
+            self._write({"process": {"pid": os.getpid(), "started": _started(os.getpid())}})
         try:
             yield
         finally:
@@ -268,15 +267,20 @@ class Run:
         _remove(self.path)
 
 
+def _started(pid: int) -> float:
+    """When a process started: on Linux in clock ticks since boot, which no clock correction moves. Raises psutil.NoSuchProcess."""
+    process = psutil.Process(pid)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise psutil.NoSuchProcess(pid)
+    stat = Path(f"/proc/{pid}/stat")
+    return float(stat.read_text().rpartition(")")[2].split()[19]) if stat.exists() else process.create_time()
+
+
 def _is_alive(process: Mapping[str, Any] | None) -> bool:
     """Whether the process of a record still runs. Its start time tells it from a later process that was given the same number."""
-    if process is None:
-        return False
     try:
-        found = psutil.Process(process["pid"])
-        # 2 s: the start time is counted from the machine's boot time, which a clock correction may move a little
-        return abs(found.create_time() - process["started"]) < 2 and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return process is not None and _started(process["pid"]) == process["started"]
+    except (psutil.NoSuchProcess, OSError):
         return False
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
 import time
 
-import psutil
 import pytest
 
 from pipeline.config import TrainConfig
@@ -142,8 +140,12 @@ def test_a_training_whose_process_died_is_paused(tmp_path):
 
 def test_a_later_process_with_the_same_number_is_not_the_training(tmp_path):
     run = make(tmp_path / "run")
-    run.update(status="training", process={"pid": os.getpid(), "started": psutil.Process().create_time() - 100})
-    assert not run.is_alive and run.status == "paused"
+    with run.claim():
+        process = run.info["process"]
+        run.update(status="training")
+        assert run.is_alive
+        run.update(process={**process, "started": process["started"] - 1})
+        assert not run.is_alive and run.status == "paused"
 
 
 def test_workspace_finds_again_what_it_made(tmp_path):

@@ -133,6 +133,7 @@ def test_slots_of_limited_time_are_uninterrupted(base, tmp_path, uninterrupted, 
     assert run.info["seconds"] == 100.0
 
 
+@pytest.mark.slow
 def test_killed_and_continued_is_uninterrupted(base, tmp_path, uninterrupted):
     from pipeline.train import prepare, train
 
