@@ -1,8 +1,8 @@
 """FunctionGemma Studio's pipeline: from the tools of an app to a file that calls them on a phone. The map, one line a module.
 
 Told to the user           errors; config (every option: flag, widget, check)
-On disk                    files (whole or absent), journal (lines), jsontext (JSON that keeps its types), child (work in a process of its own)
-Tools and rows             schema, tools, declarations (what the template loses) -> examples, dataset -> importers (formats, rowfiles), sources
+On disk, in processes      files (whole or absent), journal (lines), jsontext (JSON that keeps its types), child (work in a process apart)
+Tools and rows             schema, tools, declarations (what the template loses) -> examples, dataset -> importers, formats, rowfiles, sources
 The wire format            functiongemma (prompts), functiongemma_parser and _values (replies) -> packing (integers that share a prefix)
 Runs                       runs (the layout on disk)
 Models                     model (find, load, generate), prefix_generate, prefix_attention, trainer, callbacks -> train -> evaluate, scores

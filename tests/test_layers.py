@@ -47,7 +47,6 @@ DOORS = ("pipeline.cli*", "pipeline.ui*", "app")
 MOST_LINES = 400
 # Import name -> name on the package registry, where they differ.
 DISTRIBUTION = {
-    "google": "protobuf",
     "PIL": "pillow", "google": "protobuf", "yaml": "pyyaml", "litert_lm": "litert-lm", "litert_torch": "litert-torch", "sentencepiece": "sentencepiece",
     "ai_edge_litert": "ai-edge-litert", "ai_edge_quantizer": "ai-edge-quantizer", "litert_lm_builder": "litert-lm",
 }  # fmt: skip
