@@ -9,6 +9,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -106,7 +107,19 @@ def is_any(module: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatchcase(module, pattern) for pattern in patterns)
 
 
-every_module = pytest.mark.parametrize("module", sorted(SOURCES))
+def modules(which: Callable[[str], bool] = lambda module: True) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("module", sorted(filter(which, SOURCES)))
+
+
+def is_pure(module: str) -> bool:
+    return (line_of(module) or 0) < PURE_LINES
+
+
+def is_gradio_side(module: str) -> bool:
+    return is_any(module, ("pipeline.ui*", "app"))
+
+
+every_module = modules()
 
 
 @every_module
@@ -139,18 +152,15 @@ def test_no_circles():
         walk(module, ())
 
 
-@every_module
+@modules(is_pure)
 def test_pure_rooms_know_no_heavy_package(module):
-    if line_of(module) >= PURE_LINES:
-        pytest.skip("not a pure room")
     assert [f"{i}:{line}" for i, line in imports_of(module) if i.split(".")[0] in HEAVY] == []
 
 
-@every_module
+@modules(lambda module: not is_any(module, LATE))
 def test_heavy_packages_load_late(module):
-    allowed = {"gradio", "spaces"} if is_any(module, ("pipeline.ui*", "app")) else set()
-    if is_any(module, LATE):
-        pytest.skip("only functions import this module")
+    """A module in LATE may load them at its top, because only functions import it: the second half of this test."""
+    allowed = {"gradio", "spaces"} if is_gradio_side(module) else set()
     heavy = [f"{i}:{line}" for i, line in imports_of(module, top_only=True) if i.split(".")[0] in HEAVY - allowed]
     late = [f"{i}:{line}" for i, line in imports_of(module, top_only=True) if is_any(i, LATE) and imports_heavy(i)]
     assert heavy + late == []
@@ -160,17 +170,13 @@ def imports_heavy(module: str) -> bool:
     return any(i.split(".")[0] in HEAVY for i, _ in imports_of(module, top_only=True))
 
 
-@every_module
+@modules(lambda module: not is_gradio_side(module))
 def test_gradio_stays_behind_its_line(module):
-    if is_any(module, ("pipeline.ui*", "app")):
-        pytest.skip("the gradio side")
     assert [f"{i}:{line}" for i, line in imports_of(module) if i.split(".")[0] in {"gradio", "spaces"}] == []
 
 
 @pytest.mark.parametrize("module", ["pipeline.cli", "pipeline.__main__", "pipeline.ui.layout"])
 def test_importing_an_entrance_loads_nothing_heavy(module):
-    if module not in SOURCES:
-        pytest.skip(f"{module} is not there yet")
     allowed = {"gradio", "spaces", "pandas", "safetensors"} if module.startswith("pipeline.ui") else set()
     program = f"import sys, importlib; importlib.import_module({module!r}); print(*sys.modules)"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -180,8 +186,6 @@ def test_importing_an_entrance_loads_nothing_heavy(module):
 
 def test_spaces_is_imported_before_anything_else_in_the_app():
     """`import spaces` has to come before torch touches CUDA, so it comes first of all."""
-    if "app" not in SOURCES:
-        pytest.skip("app.py is not there yet")
     others = [i for i, _ in imports_of("app", top_only=True) if i not in {"__future__", "os"}]
     assert others[0] == "spaces"
 
@@ -203,11 +207,9 @@ def test_no_code_from_text_and_no_shell(module):
     assert found == []
 
 
-@every_module
+@modules(lambda module: not is_any(module, DOORS))
 def test_broad_catches_stand_at_the_doors_only(module):
     """A broad catch that raises again only cleans up, and is fine anywhere."""
-    if is_any(module, DOORS):
-        pytest.skip("a door")
     broad = [
         f"{module}:{node.lineno}"
         for node in ast.walk(tree_of(module))

@@ -63,7 +63,7 @@ def _check_out(out: Path) -> None:
     """Raises ConfigError where `out` is something else than a new folder or an earlier demo."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out must be a folder, and {out} is a file; name another one.")
-    strangers = [path.name for path in out.iterdir() if path.name not in PARTS] if out.is_dir() else []
+    strangers = [path.name for path in out.iterdir() if path.name not in PARTS and not path.name.startswith(".")] if out.is_dir() else []
     if strangers:
         raise ConfigError(f"{out} holds {strangers[0]}, which no demo made; name a new folder in --out.")
 
