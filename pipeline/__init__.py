@@ -2,7 +2,7 @@
 
 Told to the user           errors; config (every option: flag, widget, check)
 On disk, in processes      files (whole or absent), journal (lines), jsontext (JSON that keeps its types), child (work in another process)
-Tools and rows             schema, tools, declarations (what the template loses) -> examples, dataset -> importers, formats, rowfiles, sources
+Tools and rows             schema, tools, declarations (what is lost) -> examples, dataset -> importers (formats, rowfiles), sources
 The wire format            functiongemma (prompts), functiongemma_parser and _values (replies) -> packing (integers that share a prefix)
 Runs                       runs (the layout on disk)
 Models                     model (find, load, generate), prefix_generate, prefix_attention, trainer, callbacks -> train -> evaluate, scores
