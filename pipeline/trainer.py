@@ -120,7 +120,10 @@ class PrefixSharingTrainer(SFTTrainer):
         metrics["num_tokens"] = [self._total_train_tokens]
 
     def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """As Hugging Face's, but the loss is the mean over learned tokens, not over batches of unequal size."""
+        """As Hugging Face's, but the loss is the mean over learned tokens, not over batches of unequal size.
+
+        With several processes, the rows that accelerate repeats to fill the last batch count twice.
+        """
         self._evaluated = (0.0, 0)
         out = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         summed, learned = self._evaluated
