@@ -24,6 +24,8 @@ NOTHING = "An evaluation compares a trained model with the one it came from. Tra
 WHO = {"base": "the base model", "tuned": "the tuned model"}
 HIDE = gr.update(visible=False)
 QUIET = {"show_progress": "hidden", "queue": False}
+TICK = {"show_progress": "hidden", "concurrency_limit": 20}
+"""Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 
 
 def build(page: Page) -> None:
@@ -53,7 +55,7 @@ def build(page: Page) -> None:
     live = [state, start, stop, forward, talk, timer, seen]
     results = [score, detail, tables, matrix, tool, rows]
     page.on_open("evaluate", show, [nothing, to_train, body, run_id, *live, *results], [run_id, which, tool])
-    timer.tick(follow, [page.key, run_id, seen], live, **QUIET)
+    timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
     run_id.input(show, [page.key, run_id, which, tool], [nothing, to_train, body, run_id, *live, *results], **QUIET)
     gr.on([which.input, tool.input], filter_rows, [page.key, run_id, which, tool], rows, **QUIET)

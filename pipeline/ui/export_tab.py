@@ -27,6 +27,8 @@ LEAD = "Export makes the file that your app loads, and runs it on held-out reque
 NOTHING = "A file is made of a trained model. Train one first; every destination is then one click away."
 HIDE = gr.update(visible=False)
 QUIET = {"show_progress": "hidden", "queue": False}
+TICK = {"show_progress": "hidden", "concurrency_limit": 20}
+"""Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 CODE = {"interactive": False, "show_label": False, "show_line_numbers": False, "wrap_lines": True}
 SUFFIXES = [".litertlm", ".task", ".tflite", ".gguf"]
 
@@ -68,7 +70,7 @@ def build(page: Page) -> None:
         found = gr.HTML(elem_id="export-inspect-found")
 
     page.on_open("export", show, [nothing, to_train, cards, run_id, *live], [run_id, *choices])
-    timer.tick(follow, [page.key, run_id, seen, *choices], live, **QUIET)
+    timer.tick(follow, [page.key, run_id, seen, *choices], live, **TICK)
     seen.change(**page.touch())
     gr.on([run_id.input, *(choice.input for choice in choices)], follow, [page.key, run_id, seen, *choices], live, **QUIET)
     for each, choice, make, stop in wired:

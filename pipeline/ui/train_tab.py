@@ -29,6 +29,8 @@ GRACE = 90.0
 """Seconds a training gets to finish its step and save when it is stopped; a step of the 270M model takes up to 40 on a CPU."""
 COLOURS = {"training": "#2563eb", "validation": "#d97706"}
 QUIET = {"show_progress": "hidden", "queue": False}
+TICK = {"show_progress": "hidden", "concurrency_limit": 20}
+"""Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 HIDE = gr.update(visible=False)
 
 
@@ -74,7 +76,7 @@ def build(page: Page) -> None:
     choices = [preset, base, *fields]
 
     page.on_open("train", show, [*around, *live], [run_id, *choices])
-    timer.tick(follow, [page.key, run_id, seen], live, **QUIET)
+    timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
     gr.on([choice.change for choice in choices], plan, [page.key, run_id, *choices], [sentence, command, start], **QUIET)
     start.click(begin, [page.key, *choices], run_id).success(**page.touch())

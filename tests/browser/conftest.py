@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -128,3 +129,29 @@ def app(tmp_path_factory) -> Iterator[App]:
 @pytest.fixture
 def app_url(app: App) -> str:
     return app.url
+
+
+@pytest.fixture(scope="module")
+def visitor(browser, app) -> Iterator:
+    """One new visitor with the sample open, for all tests of a file."""
+    from playwright.sync_api import expect
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(app.url)
+    page.get_by_role("button", name="Open the sample").click()
+    expect(page.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples")
+    yield page
+    context.close()
+
+
+@pytest.fixture
+def project(visitor, app) -> Iterator:
+    """The visitor's project; runs that a test made are gone after it."""
+    from tests.browser.fake_runs import project_of
+
+    found = project_of(visitor, app.workspace)
+    yield found
+    for run in found.runs():
+        run.delete()
