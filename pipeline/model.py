@@ -238,12 +238,10 @@ def suits(path: str | os.PathLike[str], device: str) -> str:
 
 def quiet() -> None:
     """Keep the libraries' chatter off stderr: what the user should know is said by this project. Call it before they are imported."""
-    import datasets
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
     for name in ("torchao", "torch.utils._pytree"):  # kernels for other hardware that torchao does not find
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft|trl|accelerate)\b")
