@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,6 +20,7 @@ from pipeline.cli import parser
 from pipeline.cli.result import Result
 from pipeline.config import EvalConfig, ExportConfig, TrainConfig
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.export import Artifact
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = [
@@ -270,3 +272,37 @@ def test_lint_of_a_clean_dataset_is_a_success(world, capsys):
     assert cli.main(["lint", "data", "--json"]) == cli.DONE
     said = json.loads(capsys.readouterr().out)
     assert said["errors"] == 0 and said["statistics"]["rows"] == 16
+
+
+# ---------------------------------------------------------------------------------------------------------------- demo
+
+
+def test_the_demo_is_every_stage_in_turn_and_ends_with_a_table(tmp_path, monkeypatch, capsys):
+    """With stand-ins for what takes minutes; the stages themselves are run in test_end_to_end.py and test_readme.py."""
+    info = {"status": "done", "steps": 9, "total_steps": 9, "final_loss": 0.5, "seconds": 61.0, "base": {"label": "embedded demo model"}}
+    run = SimpleNamespace(info=info, status="done", path=tmp_path / "demo" / "run")
+    asked = []
+
+    def evaluate(run, on, progress):
+        asked.append(on)
+        progress(1.0, "scored")
+        score = {"base": 0.1, "tuned": 0.9}[on]
+        return SimpleNamespace(to_json=lambda: {"rows": 30, "tool_accuracy": score, "exact_match": score, "by_tool": {}, "results": []})
+
+    def export(run, format, out, progress):
+        asked.append(format)
+        return Artifact(format, str(out / f"run.{format}"), 6_000_000, "0" * 64, True, 20, 20, 12.0)
+
+    monkeypatch.setattr("pipeline.cli.demo.open_run", lambda *args: run)
+    monkeypatch.setattr("pipeline.cli.demo.train_run", lambda run, progress: (run, None))
+    monkeypatch.setattr("pipeline.evaluate.evaluate", evaluate)
+    monkeypatch.setattr("pipeline.export.export", export)
+    assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == cli.DONE
+    out = capsys.readouterr().out
+    assert asked == ["base", "tuned", "litertlm", "task"]
+    assert "base                10.0%        10.0%    30" in out and "tuned               90.0%        90.0%    30" in out
+    assert "run.litertlm  6.0 MB                20 of 20  12 s" in out
+    assert everything_in(tmp_path / "demo") == {"data", "data/tools.json", "data/examples.jsonl", "data/report.json"}
+    assert cli.main(["demo", "--out", str(tmp_path / "demo"), "--json"]) == cli.DONE
+    said = json.loads(capsys.readouterr().out)
+    assert said["evaluations"]["tuned"]["exact_match"] == 0.9 and len(said["artifacts"]) == 2
