@@ -29,7 +29,7 @@ from pipeline.ui.dataset_view import (
 )
 from pipeline.ui.session import Page, find_project, project_of
 from pipeline.ui.state import Known, known
-from pipeline.ui.widgets import door, lead, note, pickable, picked
+from pipeline.ui.widgets import door, issue_list, lead, note, pickable, picked
 
 LEAD = "Your app's functions, and what people say when they want them. The model learns from these examples."
 ADD, REPLACE = "Add to what is here", "Replace what is here"
@@ -208,8 +208,13 @@ def remove_example(key: Any, event: gr.EventData) -> None:
 
 @door
 def import_files(key: Any, examples: str | None, tools: str | None, pasted: str, mode: str) -> list[Any]:
-    """Import and report, and empty the form."""
-    result = editing.import_files(project_of(key), examples, tools, pasted or "", mode == REPLACE)
+    """Import, report and empty the form; or say in the form what is wrong, and leave it as it is."""
+    try:
+        result = editing.import_files(project_of(key), examples, tools, pasted or "", mode == REPLACE)
+    except PipelineError as problem:
+        issues = getattr(problem, "issues", ())
+        sentence = "Nothing was imported. Mend this, and import again:" if issues else str(problem)
+        return [note(sentence, "bad") + issue_list(issues), *[gr.skip()] * 5]
     text = view.report(result) if result else note("The tools are imported. Now import or write some examples.", "good")
     return [text, None, None, "", 0, None]
 
@@ -268,7 +273,7 @@ def build(page: Page) -> None:
             with gr.Column(visible=False, elem_classes="sheet", elem_id="example-form") as form:
                 title = gr.HTML()
                 request = gr.Textbox(label="What a person says", lines=2)
-                calls = gr.Code("[]", language="json", label="The calls it should lead to (none: leave the list empty)", lines=4)
+                calls = gr.Code("[]", language="json", label="The calls it should lead to ([] for none)", lines=4)
                 insert = gr.Dropdown(label="Insert a call of", choices=[])
                 reply = gr.Textbox(label="Answer in words, where no tool fits", lines=1)
                 message = gr.HTML()
@@ -302,8 +307,9 @@ def build(page: Page) -> None:
     to_import.click(lambda: gr.Column(visible=True), None, importer, **quiet)
     close_import.click(lambda: (gr.Column(visible=False), ""), None, [importer, report], **quiet)
     importing = run_import.click(
-        import_files, [page.key, examples_file, tools_file, pasted, mode], [report, examples_file, tools_file, pasted, turned, opened]
-    )
+        import_files, [page.key, examples_file, tools_file, pasted, mode], [report, examples_file, tools_file, pasted, turned, opened],
+        show_progress_on=report,
+    )  # fmt: skip
     importing.success(**page.touch())
 
     reveal = "() => setTimeout(() => document.getElementById('%s')?.scrollIntoView({block: 'nearest', behavior: 'smooth'}), 200)"

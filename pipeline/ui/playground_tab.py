@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -24,7 +25,11 @@ from pipeline.ui.widgets import count, door, empty, esc, lead, legend, note, pic
 
 LEAD = "Type what a person would say, and see which call each model makes of it."
 SUGGESTIONS = 8
-WIRE = {"lines": 2, "elem_classes": "wire", "interactive": False, "wrap_lines": True, "show_line_numbers": False}
+WIRE = {
+    "language": None, "lines": 2, "elem_classes": "wire", "interactive": False, "wrap_lines": True, "show_line_numbers": False,
+    "visible": False,
+}  # fmt: skip
+NOT_YET = empty("Nothing sent yet", "What the model writes stands here, as a call and as the text that it is.")
 WAITING = '<p class="note">Working. The first answer takes longer, because the model is loaded for it.</p>'
 UNTRAINED = empty("No trained model yet", "After training, its answer stands here beside the base's.")
 
@@ -56,17 +61,17 @@ def _tools(project: Project) -> tuple[ToolSpec, ...]:
     return found.dataset.tools
 
 
-def shown(answer: Answer) -> tuple[str, str]:
+def shown(answer: Answer) -> tuple[str, Any]:
     """An answer as cards with its figures, and its raw text with every control token."""
     speed = f"{answer.tokens / answer.seconds:,.0f} tokens/s" if answer.seconds else ""
     cut = "" if answer.stopped else note(f"Cut after {count(answer.tokens, 'token')}: the model did not come to an end.", "bad")
     figures = f'<p class="quiet figures">{answer.seconds:.2f} s · {count(answer.tokens, "token")} · {speed}</p>'
-    return f'<div class="answer">{reply_cards(answer.reply, answer.text)}{cut}{figures}</div>', answer.text
+    return f'<div class="answer">{reply_cards(answer.reply, answer.text)}{cut}{figures}</div>', gr.Code(answer.text, visible=True)
 
 
-def painted(answer: Answer) -> str:
-    """The prompt and the answer, cut into the base's tokens."""
-    pieces = [*tokens.pieces(answer.prompt), *tokens.pieces(answer.text, True)]
+def painted(answer: Answer, folder: str | Path) -> str:
+    """The prompt and the answer, cut into the tokens of the model in `folder`."""
+    pieces = [*tokens.pieces(answer.prompt, False, Path(folder)), *tokens.pieces(answer.text, True, Path(folder))]
     return f'{token_text(pieces)}{legend("written", "what the model wrote")}'
 
 
@@ -103,17 +108,19 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
     tools, messages = _tools(project), answers.conversation(request)
     run = project.run(run_id) if run_id else None
     blank = [gr.Column(visible=False), "", None]
-    yield [WAITING, "", WAITING if run else "", "", "", *blank]
-    base = answers.answer(run.base["path"] if run else models.find_base("embedded").path, messages, tools)
-    yield [*shown(base), WAITING if run else "", "", painted(base), *blank]
+    hide = gr.Code(visible=False)
+    yield [WAITING, hide, WAITING if run else "", hide, "", *blank]
+    base_folder = run.base["path"] if run else models.find_base("embedded").path
+    base = answers.answer(base_folder, messages, tools)
+    yield [*shown(base), WAITING if run else "", hide, painted(base, base_folder), *blank]
     best = answers.answer(run.model_path, messages, tools) if run else base
     calls = [call.to_json() for call in best.calls]
     follow = [gr.Column(visible=True), jsontext.dumps(calls, indent=2), {"request": request, "calls": calls, "tuned": run is not None}]
-    yield [*shown(base), *(shown(best) if run else ("", "")), painted(best), *follow]
+    yield [*shown(base), *(shown(best) if run else ("", hide)), painted(best, base_folder), *follow]
 
 
 @door
-def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[str, str]:
+def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[str, Any]:
     """What the model says when the function has answered."""
     project = project_of(key)
     calls = [ToolCall.from_json(call) for call in (last or {}).get("calls", [])]
@@ -157,14 +164,14 @@ def build(page: Page) -> None:
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=300, elem_id="base-answer"):
             gr.HTML('<h2 class="section">Base, before training</h2>')
-            base_cards = gr.HTML()
-            base_raw = gr.Code(label="What it wrote", language=None, **WIRE)
+            base_cards = gr.HTML(NOT_YET)
+            base_raw = gr.Code(label="What it wrote", **WIRE)
         with gr.Column(min_width=300, elem_id="tuned-answer"):
             gr.HTML('<h2 class="section">Tuned, after training</h2>')
             untrained = gr.HTML()
             with gr.Column(visible=False) as tuned:
-                tuned_cards = gr.HTML()
-                tuned_raw = gr.Code(label="What it wrote", language=None, **WIRE)
+                tuned_cards = gr.HTML(NOT_YET)
+                tuned_raw = gr.Code(label="What it wrote", **WIRE)
     with gr.Accordion("The prompt, token by token", open=False):
         prompt = gr.HTML(empty("Nothing sent yet", "The text that the model was given stands here, cut into its tokens."))
     with gr.Column(visible=False) as after:
@@ -175,11 +182,11 @@ def build(page: Page) -> None:
                 result = gr.Textbox(label="The function returns", value='{"status": "done"}', lines=1)
                 send_result = gr.Button("Send the result", size="sm")
                 follow_cards = gr.HTML()
-                follow_raw = gr.Code(label="What it wrote", language=None, visible=False, **WIRE)
+                follow_raw = gr.Code(label="What it wrote", **WIRE)
             with gr.Column(min_width=300, elem_classes="sheet"):
                 gr.HTML('<p class="section">Wrong? Add it to the dataset</p>'
                         '<p class="quiet">Correct the calls; the next training learns from it.</p>')  # fmt: skip
-                right_calls = gr.Code("[]", language="json", label="The calls it should make (none: leave the list empty)", lines=3)
+                right_calls = gr.Code("[]", language="json", label="The calls it should make ([] for none)", lines=3)
                 right_words = gr.Textbox(label="Answer in words, where no tool fits", lines=1)
                 add, added = gr.Button("Add to the dataset", size="sm"), gr.HTML()
     with gr.Row(elem_classes="next"):
@@ -191,8 +198,6 @@ def build(page: Page) -> None:
     asking = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
     gr.on([request.submit, send.click], ask, [page.key, request, run_id], outputs, **asking)
     ideas.select(choose, None, request, **quiet).then(ask, [page.key, request, run_id], outputs, **asking)
-    send_result.click(reply_as_function, [page.key, result, run_id, last], [follow_cards, follow_raw], **asking).success(
-        lambda: gr.Code(visible=True), None, follow_raw, **quiet
-    )
+    send_result.click(reply_as_function, [page.key, result, run_id, last], [follow_cards, follow_raw], **asking)
     add.click(add_to_dataset, [page.key, right_calls, right_words, last], added, **quiet).success(**page.touch())
     forward.click(lambda run: gr.Tabs(selected="export" if run else "train"), run_id, page.tabs, **quiet)

@@ -88,14 +88,14 @@ window.studioStep ??= steps.includes(asked) ? asked : steps[0];
 """
 TOUCH = f"(...ticks) => {{ {_STEP} return ticks.map((tick, i) => i === 0 || steps[i - 1] === window.studioStep ? tick + 1 : tick); }}"
 OPENED = f"""
-(tick) => {{
+(page, tick) => {{
   {_STEP}
   const address = new URL(window.location);
   address.searchParams.set('tab', 'STEP');
   window.history.replaceState(null, '', address);
-  if (window.studioStep === 'STEP') return tick;
+  if (window.studioStep === 'STEP') return [page, tick];
   window.studioStep = 'STEP';
-  return tick + 1;
+  return [page + 1, tick + 1];
 }}
 """
 
@@ -119,8 +119,8 @@ class Page:
 
         The handler reads the disk and returns what the tab shows; with no project it returns the empty state.
         """
-        tick = self.ticks[step]
-        self.items[step].select(None, tick, tick, js=OPENED.replace("STEP", step))
+        tick, both = self.ticks[step], [self.ticks["page"], self.ticks[step]]
+        self.items[step].select(None, both, both, js=OPENED.replace("STEP", step))
         tick.change(handler, [self.key, *inputs], outputs, show_progress="hidden")
 
     def touch(self) -> dict[str, Any]:
