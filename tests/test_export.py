@@ -53,7 +53,7 @@ def assert_good(run: Run, artifact: Artifact, name: str) -> None:
     assert inspect(path)["problems"] == []
     assert artifact in artifacts(run.artifacts_path)
     left = {file.name for file in run.artifacts_path.iterdir()}
-    assert not any(name.startswith(".export-") or "xnnpack" in name for name in left)
+    assert not any(name.startswith(".work-") or "xnnpack" in name for name in left)
 
 
 def test_litertlm(run, litertlm):

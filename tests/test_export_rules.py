@@ -10,11 +10,12 @@ import pytest
 
 from pipeline.dataset import ToolDataset, example
 from pipeline.errors import ExportError, ModelError, PipelineError
-from pipeline.export import Artifact, artifacts, card, export, file_name
+from pipeline.export import Artifact, artifacts, card, export, file_name, litert
 from pipeline.export.gguf import modelfile, period
 from pipeline.export.source import Source
 from pipeline.export.verify import Answer, Difference, Verification, answer_length, require
 from pipeline.export.verify import _same as same
+from pipeline.functiongemma import render_prompt
 from tests.tuned_world import TOOLS, small_dataset, small_run
 
 
@@ -109,6 +110,32 @@ def test_answers_that_ran_into_the_limit_are_compared_as_far_as_they_go(ours, st
 
 def test_an_answer_may_run_on_a_little():
     assert answer_length(10) == 26 and answer_length(100) == 125 and answer_length(10_000) == 512
+
+
+# Prompts as the file's own template writes them
+
+
+def written(*, plain: str = "", rows: str = ""):
+    """`runtimes.rendered` of a phone that writes something behind the plain conversation, or behind the dataset's."""
+
+    def rendered(path, conversations):
+        texts = [render_prompt(messages, tools, True).removeprefix("<bos>") for messages, tools in conversations]
+        return [texts[0] + plain, *(text + rows for text in texts[1:])]
+
+    return rendered
+
+
+def test_prompts_are_compared_with_those_of_training(run, monkeypatch, tmp_path):
+    def compared(**changes):
+        monkeypatch.setattr(litert.runtimes, "rendered", written(**changes))
+        return litert._same_prompts(source_of(run), tmp_path / "file.litertlm")
+
+    assert compared() == {"prompts_equal": 4, "prompts_total": 4}
+    found = compared(rows="!")
+    assert (found["prompts_equal"], found["prompts_total"]) == (0, 4)
+    assert found["warnings"][0].startswith("LiteRT-LM writes 4 of 4 prompts otherwise than in training, first ")
+    with pytest.raises(ExportError, match="where the model was trained on .*; mend chat_template.jinja"):
+        compared(plain="!")
 
 
 # Refusals

@@ -1,10 +1,10 @@
 """A tuned model as a file that runs elsewhere, made, run and compared before it gets its name.
 
-`export` does one format; which ones there are, and who makes them, stands in MAKERS. A file that fails its check is deleted and the
-error says what failed. Beside the artifacts lie artifacts.json, what is known of each, and README.md, the model card.
+`export` does one format. A file that fails its check is deleted and the error says what failed. Beside the artifacts lie artifacts.json,
+what is known of each, and README.md, the model card.
 
-litert.py (convert.py, bundle.py), gguf.py and merged.py make the files; source.py says what a file must be able to do, verify.py whether it
-does; inspect.py looks into any file; card.py writes the card.
+litert.py (convert.py, bundle.py, tokenizer.py), gguf.py and merged.py make the files; source.py says what a file must be able to do,
+verify.py whether it does; inspect.py (containers.py) looks into any file; card.py (usage.py) writes the card.
 """
 
 from __future__ import annotations
@@ -13,21 +13,16 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from pipeline.child import Progress
 from pipeline.errors import ExportError
 from pipeline.export.inspect import as_text, inspect
 from pipeline.export.source import Source
+from pipeline.export.workplace import work_folder
 from pipeline.files import write_atomic
 from pipeline.runs import Run
 
@@ -104,14 +99,17 @@ def export_checkpoint(
         raise ExportError(f"Wrapping turns is for .task files only, not for {format}.")
     maker, began = makers[format], time.monotonic()
     quantize = maker.quantization(quantize)
+    folder, cache = folder.resolve(), cache.resolve()  # children work in another folder
+    source = replace(source, checkpoint=source.checkpoint.resolve())
     source.check()
+    artifacts(folder)  # a list that cannot be read is better known now than after the work
     step = _steps(progress or (lambda fraction, message: None))
     folder.mkdir(parents=True, exist_ok=True)
-    with _work_folder(folder) as work:
+    with work_folder(folder) as work:
         options = {"cache_length": cache_length, "wrap_turns": wrap_turns} if maker is litert else {}
         made, details = maker.make(source, format, quantize, work, cache, step(0.0, 0.6), **options)
         rows = source.requests(requests)
-        length = verify.answer_length(source.lengths().longest_completion)
+        length = verify.answer_length(source.longest[1])
         prompts = [row.prompt for row in rows]
         ours = verify.model_answers(source.checkpoint, source.weights_sha256, prompts, length, cache, step(0.6, 0.8, "Asking the model"))
         theirs = maker.answers(source, made, rows, length, step(0.8, 0.95, f"Asking the {format} file"))
@@ -165,20 +163,6 @@ def _measure(made: Path) -> tuple[int, str]:
         return size, hashlib.sha256((made / "SHA256SUMS").read_bytes()).hexdigest()
     with open(made, "rb") as stream:
         return made.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-@contextmanager
-def _work_folder(folder: Path) -> Iterator[Path]:
-    """A hidden folder beside the result, so that the last step is a rename. Those of processes that were killed are cleared away."""
-    for stale in folder.glob(".export-*-*"):
-        owner = stale.name.split("-")[1]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
-            shutil.rmtree(stale, ignore_errors=True)
-    work = Path(tempfile.mkdtemp(prefix=f".export-{os.getpid()}-", dir=folder))
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _steps(progress: Progress) -> Any:

@@ -95,7 +95,8 @@ def _files(made: list[Artifact]) -> str:
     head = "| file | for | weights | size | answers identical to the model's | SHA-256 |\n|---|---|---|---:|---:|---|"
     note = "\nEach was run on held-out requests before it was given out. For a folder the hash is that of its SHA256SUMS.\n"
     lengths = next((one.details["lengths"] for one in made if "lengths" in one.details), "")
-    return "\n".join([head, *rows, note, lengths + "\n" if lengths else ""])
+    warnings = [f"{Path(one.path).name}: {_plain(warning)}\n" for one in made for warning in one.details.get("warnings", ())]
+    return "\n".join([head, *rows, note, *warnings, lengths + "\n" if lengths else ""])
 
 
 def _tool(tool: ToolSpec) -> str:

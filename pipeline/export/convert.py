@@ -55,30 +55,25 @@ def tensorflow_schema() -> Iterator[None]:
 def convert(checkpoint: Path, out: Path, prefill_length: int, cache_length: int) -> None:
     """The gemma3_text model in `checkpoint` as a float32 .tflite with signatures prefill_<length> and decode, at `out`.
 
-    Writes beside `out` and renames. Lengths are in tokens. Raises ExportError.
+    The folder of `out` is left with the converter's other files in it. Lengths are in tokens. Raises ExportError.
     """
     with tensorflow_schema():
         from litert_torch.generative.export_hf import export
-    folder = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        export.export(
-            model=str(checkpoint),
-            output_dir=str(folder),
-            prefill_lengths=[prefill_length],
-            cache_length=cache_length,
-            quantization_recipe="none",  # left out, it would mean int8; one float32 model feeds every format
-            litert_lm_model_type_override="function_gemma",
-            bundle_litert_lm=False,  # its bundles lose stop ids and break on the first prompt with tools
-            keep_temporary_files=True,
-            experimental_lightweight_conversion=True,
-        )
-        model = folder / "model.tflite"
-        if not model.is_file():
-            raise ExportError(f"The converter ended without writing {model.name}; its log says why.")
-        os.replace(model, out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    export.export(
+        model=str(checkpoint),
+        output_dir=str(out.parent),
+        prefill_lengths=[prefill_length],
+        cache_length=cache_length,
+        quantization_recipe="none",  # left out, it would mean int8; one float32 model feeds every format
+        litert_lm_model_type_override="function_gemma",
+        bundle_litert_lm=False,  # its bundles lose stop ids and break on the first prompt with tools
+        keep_temporary_files=True,
+        experimental_lightweight_conversion=True,
+    )
+    made = out.parent / "model.tflite"
+    if not made.is_file():
+        raise ExportError(f"The converter ended without writing {made.name}; its log says why.")
+    os.replace(made, out)
 
 
 def quantize(model: Path, out: Path, name: str) -> None:

@@ -18,7 +18,9 @@ from pipeline.export import tokenizer
 from pipeline.export.convert import RECIPES
 from pipeline.export.inspect import inspect
 from pipeline.export.source import Lengths, Row, Source
-from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE
+from pipeline.export.workplace import work_folder
+from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE, render_prompt
+from pipeline.tools import TRIGGER, ToolSpec
 
 FORMATS = ("litertlm", "task", "tflite")
 STOPS = {"litertlm": (EOS, END_OF_TURN, START_RESPONSE), "task": (END_OF_TURN, START_RESPONSE)}
@@ -27,6 +29,11 @@ SECONDS_PER_PARAMETER = 85 / 270e6
 """Of the conversion, on one core; small models take START_SECONDS anyway."""
 START_SECONDS = 15
 COMPARED_PROMPTS = 10
+PLAIN = (
+    [{"role": "developer", "content": TRIGGER}, {"role": "user", "content": "turn it red"}],
+    [ToolSpec("turn", "Turn it", {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}).to_json()],
+)
+"""A conversation that every renderer can write."""
 
 
 def make(
@@ -55,23 +62,38 @@ def make(
 
 
 def _same_prompts(source: Source, file: Path) -> dict[str, Any]:
-    """How many prompts the template inside the file writes as in training; the first that it writes otherwise.
+    """How many of the dataset's prompts the template inside the file writes as in training, and a warning where it is not all.
 
-    Raises ExportError if it writes none of them so: the model would be asked in a form that it never saw.
+    Templates run in another Jinja on phones, where a list as text gets other quotes, for instance: that is said, not refused.
+    Raises ExportError if not even a plain conversation comes out as in training: the model would be asked in a form that it never saw.
     """
-    rows = [row for row in source.requests(COMPARED_PROMPTS) if row.example.prompt[-1]["role"] == "user"]
-    if not rows:
-        return {}
+    rows = [row for row in source.requests(COMPARED_PROMPTS) if _is_plain(row.example.prompt)]
     conversations = [(row.example.prompt, [tool.to_json() for tool in source.dataset.tools_of(row.example)]) for row in rows]
-    made = runtimes.rendered(file, conversations)
-    pairs = [(row.prompt.removeprefix(BOS), prompt.removeprefix(BOS)) for row, prompt in zip(rows, made, strict=True)]
-    other = [(ours, theirs) for ours, theirs in pairs if ours != theirs]
-    if len(other) == len(pairs):
-        at = next((i for i, (a, b) in enumerate(zip(*other[0], strict=False)) if a != b), min(map(len, other[0])))
-        ours, theirs = (text[max(0, at - 20) : at + 40] for text in other[0])
+    expected = [render_prompt(messages, tools, add_generation_prompt=True) for messages, tools in (PLAIN, *conversations)]
+    made = runtimes.rendered(file, [PLAIN, *conversations])
+    pairs = [(ours.removeprefix(BOS), theirs.removeprefix(BOS)) for ours, theirs in zip(expected, made, strict=True)]
+    if pairs[0][0] != pairs[0][1]:
+        ours, theirs = _where_they_part(*pairs[0])
         raise ExportError(f"The template in the file writes {theirs!r} where the model was trained on {ours!r}; mend chat_template.jinja.")
-    details: dict[str, Any] = {"prompts_equal": len(pairs) - len(other), "prompts_total": len(pairs)}
-    return details | ({"prompt_expected": other[0][0], "prompt_found": other[0][1]} if other else {})
+    other = [pair for pair in pairs[1:] if pair[0] != pair[1]]
+    details: dict[str, Any] = {"prompts_equal": len(rows) - len(other), "prompts_total": len(rows)}
+    if other:
+        ours, theirs = _where_they_part(*other[0])
+        details["warnings"] = [
+            f"LiteRT-LM writes {len(other)} of {len(rows)} prompts otherwise than in training, first {theirs!r} instead of {ours!r}; "
+            "answers there may be worse than the model's."
+        ]
+    return details
+
+
+def _is_plain(messages: Sequence[dict[str, Any]]) -> bool:
+    """Words of a developer and a user only: how calls and results come back into a prompt is each runtime's own affair."""
+    return messages[-1]["role"] == "user" and all(m["role"] != "tool" and isinstance(m.get("content"), str) for m in messages)
+
+
+def _where_they_part(ours: str, theirs: str) -> tuple[str, str]:
+    at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
+    return ours[max(0, at - 20) : at + 40], theirs[max(0, at - 20) : at + 40]
 
 
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:
@@ -87,22 +109,23 @@ def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int
 
 
 def _float32(source: Source, lengths: Lengths, cache: Path, progress: child.Progress) -> Path:
-    """The float32 .tflite of the checkpoint with these lengths, from `cache` or converted into it; others are removed from there."""
+    """The float32 .tflite of the checkpoint with these lengths, from `cache` or converted into it; one of others is removed from there."""
     named = hashlib.sha256(f"{source.weights_sha256} {lengths.prefill} {lengths.cache}".encode()).hexdigest()[:20]
     out = cache / f"float32-{named}.tflite"
     if out.is_file():
         return out
     cache.mkdir(parents=True, exist_ok=True)
-    for stale in cache.glob("*float32-*"):
-        if stale.is_file():
-            stale.unlink()
+    for stale in cache.glob("float32-*.tflite"):
+        stale.unlink()
     parameters = sum(file.stat().st_size for file in source.checkpoint.glob("*.safetensors")) / 2
-    job = {
-        "checkpoint": str(source.checkpoint.resolve()), "float32": str(out.resolve()), "prefill_length": lengths.prefill,
-        "cache_length": lengths.cache,
-    }  # fmt: skip
     expected = START_SECONDS + parameters * SECONDS_PER_PARAMETER
-    child.run("pipeline.export.convert", job, child.by_the_clock(progress, expected), "The conversion to LiteRT")
+    with work_folder(cache) as partial:
+        job = {
+            "checkpoint": str(source.checkpoint), "float32": str(partial / out.name), "prefill_length": lengths.prefill,
+            "cache_length": lengths.cache,
+        }  # fmt: skip
+        child.run("pipeline.export.convert", job, child.by_the_clock(progress, expected), "The conversion to LiteRT")
+        os.replace(partial / out.name, out)
     return out
 
 
@@ -145,9 +168,3 @@ def quantization(name: str | None) -> str:
     if chosen not in RECIPES:
         raise ExportError(f"LiteRT files come in {', '.join(RECIPES)}, not in {chosen}.")
     return chosen
-
-
-def remove(folder: Path) -> None:
-    """Give back the disk that the kept conversion takes (1.1 GB for the 270M shape)."""
-    for file in folder.glob("float32-*.tflite"):
-        os.unlink(file)

@@ -106,16 +106,21 @@ class Source:
             raise ExportError(f"{self.checkpoint} has no chat_template.jinja; copy it from the base model, phones write prompts with it.")
         return found
 
-    def lengths(self, cache_at_least: int | None = None) -> Lengths:
-        """What the file must hold for this dataset. Raises ExportError if the model itself cannot hold it."""
+    @cached_property
+    def longest(self) -> tuple[int, int]:
+        """Tokens of the longest prompt and of the longest completion."""
         from tokenizers import Tokenizer
 
         tokenizer = Tokenizer.from_file(str(self.checkpoint / "tokenizer.json"))
 
-        def longest(texts: set[str]) -> int:
+        def most(texts: set[str]) -> int:
             return max(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(sorted(texts), add_special_tokens=False))
 
-        prompt, completion = longest({row.prompt for row in self.rows}), longest({row.completion for row in self.rows})
+        return most({row.prompt for row in self.rows}), most({row.completion for row in self.rows})
+
+    def lengths(self, cache_at_least: int | None = None) -> Lengths:
+        """What the file must hold for this dataset. Raises ExportError if the model itself cannot hold it."""
+        prompt, completion = self.longest
         limit = int(self.config["max_position_embeddings"])
         if prompt + completion > limit:
             raise ExportError(f"The longest example has {prompt + completion} tokens, the model holds {limit}; shorten its tools or text.")

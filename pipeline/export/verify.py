@@ -92,7 +92,10 @@ def model_answers(
     """The model's greedy answers; kept in the folder `cache`, because every format is compared with the same ones."""
     key = hashlib.sha256(json.dumps([weights_sha256, list(prompts), max_new_tokens]).encode()).hexdigest()
     file = cache / "answers.json"
-    kept = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    try:
+        kept = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):  # there is none yet, or it was damaged
+        kept = {}
     if kept.get("key") != key:
         job = {"checkpoint": str(checkpoint), "prompts": list(prompts), "max_new_tokens": max_new_tokens}
         kept = {"key": key} | child.run("pipeline.export.verify", job, progress, "Asking the model")

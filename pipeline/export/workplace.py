@@ -1,0 +1,26 @@
+"""A hidden folder for work in progress, beside the place of the result, so that the last step is a rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+
+@contextmanager
+def work_folder(beside: Path) -> Iterator[Path]:
+    """A new folder in `beside`, gone afterwards whatever happens; those that a killed process has left there are cleared away too."""
+    for stale in beside.glob(".work-*-*"):
+        owner = stale.name.split("-")[1]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(stale, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=f".work-{os.getpid()}-", dir=beside))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
