@@ -294,7 +294,7 @@ def test_the_demo_is_every_stage_in_turn_and_ends_with_a_table(tmp_path, monkeyp
         return Artifact(format, str(out / f"run.{format}"), 6_000_000, "0" * 64, True, 20, 20, 12.0)
 
     monkeypatch.setattr("pipeline.cli.demo.open_run", lambda *args: run)
-    monkeypatch.setattr("pipeline.cli.demo.train_run", lambda run, progress: (run, None))
+    monkeypatch.setattr("pipeline.cli.demo.train_run", lambda run, progress: (run, progress(0.5, "step 5 of 9", 60.0)))
     monkeypatch.setattr("pipeline.evaluate.evaluate", evaluate)
     monkeypatch.setattr("pipeline.export.export", export)
     assert cli.main(["demo", "--out", str(tmp_path / "demo")]) == cli.DONE

@@ -83,12 +83,12 @@ class Console:
 
 
 class Part:
-    """A stretch of a console's progress."""
+    """A stretch of a console's progress. What is left of a part says nothing of the whole, so `eta` is not passed on."""
 
     def __init__(self, console: Console, low: float, high: float):
         self._console, self._low, self._high = console, low, high
 
-    def __call__(self, fraction: float, message: str) -> None:
+    def __call__(self, fraction: float, message: str, eta: float | None = None) -> None:
         self._console.progress(self._low + fraction * (self._high - self._low), message)
 
     def part(self, low: float, high: float) -> Part:
