@@ -5,20 +5,24 @@ Weights in memory belong to a folder, never to a visitor, and are read from it a
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import functiongemma, model
+from pipeline.dataset import Example, ToolDataset
 from pipeline.functiongemma import Reply
 from pipeline.tools import TRIGGER, ToolCall, ToolSpec
 
 KEPT = 3
 """Models in memory at a time: a base and two tuned ones are 1.6 GB with FunctionGemma 270M in bfloat16."""
+DEVICE = "cpu" if os.environ.get("SPACES_ZERO_GPU") else None
+"""Where they are: what suits; on ZeroGPU the CPU, because this process only imitates a GPU and has none outside a slot."""
 MAX_NEW_TOKENS = 192
 MAX_REQUEST = 2_000
 """Characters of a request; a longer one is not what such a model is for, and would hold up the line."""
@@ -48,7 +52,7 @@ def loaded(folder: str | Path) -> Any:
     folder = Path(folder).resolve()
     stamp = max((file.stat().st_mtime_ns for file in folder.glob("*.safetensors")), default=0)
     with _loading:
-        found = _kept.pop((str(folder), stamp), None) or model.load(folder)
+        found = _kept.pop((str(folder), stamp), None) or model.load(folder, device=DEVICE)
         _kept[(str(folder), stamp)] = found
         while len(_kept) > KEPT:
             _kept.popitem(last=False)
@@ -60,9 +64,18 @@ def warm_up() -> None:
     model.generate(loaded(model.EMBEDDED), [functiongemma.render_prompt(conversation("hello"), None, True)], max_new_tokens=1)
 
 
-def conversation(request: str, developer: str = TRIGGER) -> list[dict[str, Any]]:
-    """The messages of a fresh request."""
-    return [{"role": "developer", "content": developer}, {"role": "user", "content": request}]
+def conversation(request: str, dataset: ToolDataset | None = None) -> list[dict[str, Any]]:
+    """The messages of a fresh request, begun as most examples of `dataset` begin: the model has seen no other beginning."""
+    beginnings = Counter(_developer_text(example) for example in dataset.examples) if dataset else Counter()
+    developer = beginnings.most_common(1)[0][0] if beginnings else TRIGGER
+    first = [{"role": "developer", "content": developer}] if developer else []
+    return [*first, {"role": "user", "content": request}]
+
+
+def _developer_text(example: Example) -> str:
+    first = example.messages[0] if example.messages else {}
+    text = first.get("content") if first.get("role") in ("developer", "system") else ""
+    return text if isinstance(text, str) else ""
 
 
 def with_result(messages: Sequence[dict[str, Any]], calls: Sequence[ToolCall], result: str) -> list[dict[str, Any]]:

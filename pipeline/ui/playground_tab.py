@@ -14,9 +14,10 @@ import gradio as gr
 
 from pipeline import jsontext
 from pipeline import model as models
+from pipeline.dataset import ToolDataset
 from pipeline.errors import PipelineError
-from pipeline.runs import Project
-from pipeline.tools import ToolCall, ToolSpec
+from pipeline.runs import Project, Run
+from pipeline.tools import ToolCall
 from pipeline.ui import answers, editing, tokens
 from pipeline.ui.answers import Answer
 from pipeline.ui.session import Page, find_project, project_of
@@ -29,6 +30,7 @@ WIRE = {
     "language": None, "lines": 2, "elem_classes": "wire", "interactive": False, "wrap_lines": True, "show_line_numbers": False,
     "visible": False,
 }  # fmt: skip
+NOTHING = empty("Nothing sent yet", "The text that the model was given stands here, cut into its tokens.")
 NOT_YET = empty("Nothing sent yet", "What the model writes stands here, as a call and as the text that it is.")
 WAITING = '<p class="note">Working. The first answer takes longer, because the model is loaded for it.</p>'
 UNTRAINED = empty("No trained model yet", "After training, its answer stands here beside the base's.")
@@ -54,11 +56,14 @@ def chips(requests: list[str]) -> str:
     return f'<p class="quiet">Requests that training does not see:</p><div class="chips">{buttons}</div>'
 
 
-def _tools(project: Project) -> tuple[ToolSpec, ...]:
+def _dataset(project: Project, run: Run | None) -> ToolDataset:
+    """The tools and examples that a model is asked with: those it was trained on, else the project's."""
+    if run:
+        return run.dataset()
     found = known(project)
     if found is None:
         raise PipelineError("There are no tools yet. Add or import some in the Dataset step.")
-    return found.dataset.tools
+    return found.dataset
 
 
 def shown(answer: Answer) -> tuple[str, Any]:
@@ -79,9 +84,11 @@ def painted(answer: Answer, folder: str | Path) -> str:
 
 
 @door
-def show(key: Any, run_id: Any) -> list[Any]:
-    """The suggestions and the runs to choose from; the newest is chosen."""
+def show(key: Any, run_id: Any, shown_project: Any) -> list[Any]:
+    """The suggestions and the runs to choose from; the newest is chosen. Another project starts without answers."""
     project = find_project(key)
+    fresh = (project.id if project else None) != shown_project
+    hide = gr.Code(visible=False)
     runs = trained_runs(project)
     choice = run_id if run_id in [run.id for run in runs] else runs[0].id if runs else None
     has_tools = known(project) is not None
@@ -93,6 +100,8 @@ def show(key: Any, run_id: Any) -> list[Any]:
         gr.HTML("" if runs else UNTRAINED, visible=not runs),
         gr.Column(visible=bool(runs)),
         gr.Button("Next: export a file" if runs else "Next: train a model"),
+        project.id if project else None,
+        *(["", NOT_YET, hide, NOT_YET, hide, NOTHING, gr.Column(visible=False), "[]", None, "", hide, ""] if fresh else [gr.skip()] * 12),
     ]
 
 
@@ -105,17 +114,22 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
         raise PipelineError("Type a request first, or choose one of the suggestions.")
     if len(request) > answers.MAX_REQUEST:
         raise PipelineError(f"A request may have {answers.MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
-    tools, messages = _tools(project), answers.conversation(request)
     run = project.run(run_id) if run_id else None
-    blank = [gr.Column(visible=False), "", None]
+    dataset = _dataset(project, run)
+    messages = answers.conversation(request, dataset)
+    blank = [gr.Column(visible=False), "", None, "", gr.Code(visible=False), ""]
     hide = gr.Code(visible=False)
-    yield [WAITING, hide, WAITING if run else "", hide, "", *blank]
-    base_folder = run.base["path"] if run else models.find_base("embedded").path
-    base = answers.answer(base_folder, messages, tools)
-    yield [*shown(base), WAITING if run else "", hide, painted(base, base_folder), *blank]
-    best = answers.answer(run.model_path, messages, tools) if run else base
+    yield [WAITING, hide, WAITING if run else "", hide, NOTHING, *blank]
+    try:
+        base_folder = run.base["path"] if run else models.find_base("embedded").path
+        base = answers.answer(base_folder, messages, dataset.tools)
+        yield [*shown(base), WAITING if run else "", hide, painted(base, base_folder), *blank]
+        best = answers.answer(run.model_path, messages, dataset.tools) if run else base
+    except PipelineError as problem:
+        yield [note(str(problem), "bad"), hide, "", hide, NOTHING, *blank]
+        return
     calls = [call.to_json() for call in best.calls]
-    follow = [gr.Column(visible=True), jsontext.dumps(calls, indent=2), {"request": request, "calls": calls, "tuned": run is not None}]
+    follow = [gr.Column(visible=True), jsontext.dumps(calls, indent=2), {"request": request, "calls": calls}, *blank[3:]]
     yield [*shown(base), *(shown(best) if run else ("", hide)), painted(best, base_folder), *follow]
 
 
@@ -130,8 +144,9 @@ def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[st
         raise PipelineError("Type what the function returns, for example: done")
     run = project.run(run_id) if run_id else None
     folder = run.model_path if run else models.find_base("embedded").path
-    messages = answers.with_result(answers.conversation(last["request"]), calls, result.strip()[: answers.MAX_REQUEST])
-    return shown(answers.answer(folder, messages, _tools(project)))
+    dataset = _dataset(project, run)
+    messages = answers.with_result(answers.conversation(last["request"], dataset), calls, result.strip()[: answers.MAX_REQUEST])
+    return shown(answers.answer(folder, messages, dataset.tools))
 
 
 @door
@@ -153,7 +168,7 @@ def add_to_dataset(key: Any, calls: str, words: str, last: Any) -> str:
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     quiet = {"show_progress": "hidden"}
-    last = gr.State(None)
+    last, shown_project = gr.State(None), gr.State(None)
 
     lead(LEAD)
     with gr.Row(elem_classes="ask-row"):
@@ -173,7 +188,7 @@ def build(page: Page) -> None:
                 tuned_cards = gr.HTML(NOT_YET)
                 tuned_raw = gr.Code(label="What it wrote", **WIRE)
     with gr.Accordion("The prompt, token by token", open=False):
-        prompt = gr.HTML(empty("Nothing sent yet", "The text that the model was given stands here, cut into its tokens."))
+        prompt = gr.HTML(NOTHING)
     with gr.Column(visible=False) as after:
         with gr.Row(elem_classes="halves"):
             with gr.Column(min_width=300, elem_classes="sheet"):
@@ -192,8 +207,9 @@ def build(page: Page) -> None:
     with gr.Row(elem_classes="next"):
         forward = gr.Button("Next: export a file")
 
-    page.on_open("playground", show, [ideas, run_id, request, send, untrained, tuned, forward], [run_id])
-    outputs = [base_cards, base_raw, tuned_cards, tuned_raw, prompt, after, right_calls, last]
+    outputs = [base_cards, base_raw, tuned_cards, tuned_raw, prompt, after, right_calls, last, follow_cards, follow_raw, added]
+    choices = [ideas, run_id, request, send, untrained, tuned, forward]
+    page.on_open("playground", show, [*choices, shown_project, right_words, *outputs], [run_id, shown_project])
     # One line for all visitors: two models at once are not faster on one machine, and each has its turn within a second or two.
     asking = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
     gr.on([request.submit, send.click], ask, [page.key, request, run_id], outputs, **asking)
