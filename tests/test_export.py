@@ -12,7 +12,8 @@ import pytest
 
 from pipeline import runtimes
 from pipeline.errors import ExportError
-from pipeline.export import Artifact, artifacts, export, inspect, usage
+from pipeline.export import Artifact, artifacts, export, export_checkpoint, inspect, usage
+from pipeline.export.source import Source
 from pipeline.functiongemma import parse
 from pipeline.runs import Run
 from tests.tuned_world import small_run
@@ -38,8 +39,6 @@ def conversion(run, litertlm) -> Path:
 
 
 def prompts_and_answers(run: Run) -> tuple[list[str], list[str]]:
-    from pipeline.export.source import Source
-
     rows = Source(run.model_path, run.dataset(), "x").requests(20)
     return [row.prompt for row in rows], [runtimes.without_stop(row.completion) for row in rows]
 
@@ -168,3 +167,14 @@ def test_stopping_leaves_nothing(run, conversion, tmp_path, at):
 def test_a_prompt_that_does_not_fit_is_a_sentence(litertlm):
     with pytest.raises(ExportError, match=r"A prompt of \d+ tokens does not fit into the 1024 of my-app-int8\.litertlm"):
         runtimes.answers(litertlm.path, ["<bos>" + "red kitchen " * 800])
+
+
+def test_stopping_the_conversion_leaves_nothing(run, tmp_path):
+    def stop(fraction: float, message: str) -> None:
+        if message == "Converting to LiteRT":
+            raise KeyboardInterrupt
+
+    source = Source(run.model_path, run.dataset(), "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        export_checkpoint(source, "litertlm", None, tmp_path / "out", tmp_path / "cache", stop)
+    assert list((tmp_path / "out").iterdir()) == list((tmp_path / "cache").iterdir()) == []
