@@ -50,7 +50,7 @@ LLAMA_CPP = '''# The whole prompt, control tokens included. For Ollama: ollama c
 llama-cli -m {file} --special -no-cnv --temp 0 -f prompt.txt
 '''
 
-TRANSFORMERS = '''# pip install torch transformers
+TRANSFORMERS = '''# pip install torch transformers - if it came as an archive, unpack that first
 import json
 from transformers import AutoModelForCausalLM, AutoTokenizer
 

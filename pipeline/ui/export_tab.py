@@ -12,7 +12,7 @@ import gradio as gr
 
 from pipeline import export
 from pipeline.errors import PipelineError, RunError
-from pipeline.export import Artifact
+from pipeline.export import Artifact, usage
 from pipeline.runs import Run
 from pipeline.ui import destinations, export_view, jobs, work_view
 from pipeline.ui.destinations import DESTINATIONS, Destination
@@ -139,7 +139,7 @@ def _card(
     return [
         problem + export_view.made(file), HIDE if not problem else gr.update(visible=True, variant="secondary", value="Try again"), HIDE,
         gr.update(visible=True, variant=variant, value=hand_over(Path(file.path), key["session"], file.sha256)), gr.update(visible=True),
-        each.snippet.format(file=name, folder=name),
+        usage.snippet(each.format, name),
     ]  # fmt: skip
 
 
