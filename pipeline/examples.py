@@ -7,6 +7,7 @@ Rows are OpenAI/TRL-shaped messages of which the last assistant message is learn
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,6 +134,20 @@ def example(
         answer["tool_calls"] = [{"type": "function", "function": call.to_json()} for call in calls]
     first = [{"role": "developer", "content": developer}] if developer else []
     return Example((*first, {"role": "user", "content": request}, answer), split=split)
+
+
+def conversation(request: str, dataset: ToolDataset | None = None) -> list[dict[str, Any]]:
+    """The messages of a fresh request, begun as most examples of `dataset` begin: the model has seen no other beginning."""
+    beginnings = Counter(_beginning(row) for row in dataset.examples) if dataset else Counter()
+    developer = beginnings.most_common(1)[0][0] if beginnings else DEFAULT
+    first = [{"role": "developer", "content": developer}] if developer else []
+    return [*first, {"role": "user", "content": request}]
+
+
+def _beginning(row: Example) -> str:
+    first = row.messages[0] if row.messages else {}
+    text = first.get("content") if first.get("role") in ("developer", "system") else ""
+    return text if isinstance(text, str) else ""
 
 
 def normalised(request: str) -> str:

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline import functiongemma
 from pipeline.dataset import ToolDataset, example
+from pipeline.examples import conversation
 from pipeline.tools import TRIGGER, ToolCall, ToolSpec
 from pipeline.ui import answers, playground_tab, session
 from pipeline.ui.layout import open_sample
@@ -37,19 +38,19 @@ def test_a_fresh_request_begins_as_most_examples_do():
         return [example(f"{text} {i}", reply="no", developer=text) for i in range(number)]
 
     dataset = ToolDataset((TOOL,), (*begun("You run a house.", 2), *begun("You run a car.", 1)))
-    assert answers.conversation("hi", dataset)[0] == {"role": "developer", "content": "You run a house."}
-    assert answers.conversation("hi", ToolDataset((TOOL,), tuple(begun("", 2))))[0]["role"] == "user"
-    assert answers.conversation("hi")[0]["content"] == TRIGGER
+    assert conversation("hi", dataset)[0] == {"role": "developer", "content": "You run a house."}
+    assert conversation("hi", ToolDataset((TOOL,), tuple(begun("", 2))))[0]["role"] == "user"
+    assert conversation("hi")[0]["content"] == TRIGGER
 
 
 def test_an_answer_is_read_back_and_its_prompt_kept(written, tmp_path):
-    found = answers.answer(tmp_path, answers.conversation("on"), [TOOL])
+    found = answers.answer(tmp_path, conversation("on"), [TOOL])
     assert found.calls == [ToolCall("set_light", {"on": True})]
-    assert found.prompt == written[0][0] == functiongemma.render_prompt(answers.conversation("on"), [TOOL.to_json()], True)
+    assert found.prompt == written[0][0] == functiongemma.render_prompt(conversation("on"), [TOOL.to_json()], True)
 
 
 def test_a_models_prompt_goes_on_after_the_functions_result(written, tmp_path):
-    messages = answers.with_result(answers.conversation("on"), [ToolCall("set_light", {"on": True})], "done")
+    messages = answers.with_result(conversation("on"), [ToolCall("set_light", {"on": True})], "done")
     answers.answer(tmp_path, messages, [TOOL])
     assert written[0][0].endswith("response:set_light{value:<escape>done<escape>}<end_function_response>")
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from pipeline import evaluate as evaluations
 from pipeline import functiongemma
@@ -18,9 +16,9 @@ from pipeline.cli import parser
 from pipeline.cli.console import Console, table
 from pipeline.cli.result import Result
 from pipeline.config import EvalConfig
-from pipeline.dataset import ToolDataset
 from pipeline.errors import DataError
 from pipeline.evaluate import EvalReport
+from pipeline.examples import conversation
 from pipeline.runs import Run
 from pipeline.sources import tools_from
 from pipeline.tools import ToolCall
@@ -44,7 +42,7 @@ def chat(args: argparse.Namespace, console: Console) -> Result:
         raise DataError("The request is empty; say what a user of your app might say.")
     dataset = run.dataset()
     tools = [tool.to_json() for tool in (tools_from(args.tools) if args.tools else dataset.tools)]
-    prompt = functiongemma.render_prompt([*_developer(dataset), {"role": "user", "content": args.request}], tools, True)
+    prompt = functiongemma.render_prompt(conversation(args.request, dataset), tools, add_generation_prompt=True)
     console.progress(0.1, f"loading the {args.on} model")
     loaded = models.load(evaluations.model_path(run, args.on))
     console.progress(0.6, "answering")
@@ -65,12 +63,6 @@ def chat(args: argparse.Namespace, console: Console) -> Result:
         },
         "\n".join(lines + problems),
     )  # fmt: skip
-
-
-def _developer(dataset: ToolDataset) -> list[dict[str, Any]]:
-    """The developer message that most examples begin with: what the model was trained behind."""
-    first = Counter(row.messages[0]["content"] for row in dataset.examples if row.messages[0]["role"] in ("developer", "system"))
-    return [{"role": "developer", "content": first.most_common(1)[0][0]}] if first else []
 
 
 def _table(report: EvalReport, saved: Path | None) -> str:

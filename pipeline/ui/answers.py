@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline import functiongemma, model
-from pipeline.dataset import Example, ToolDataset
+from pipeline.examples import conversation
 from pipeline.functiongemma import Reply
-from pipeline.tools import TRIGGER, ToolCall, ToolSpec
+from pipeline.tools import ToolCall, ToolSpec
 
 KEPT = 3
 """Models in memory at a time: a base and two tuned ones are 1.6 GB with FunctionGemma 270M in bfloat16."""
@@ -62,20 +62,6 @@ def loaded(folder: str | Path) -> Any:
 def warm_up() -> None:
     """Load the embedded base and let it write a token: the first `generate` of a process imports and compiles for seconds."""
     model.generate(loaded(model.EMBEDDED), [functiongemma.render_prompt(conversation("hello"), None, True)], max_new_tokens=1)
-
-
-def conversation(request: str, dataset: ToolDataset | None = None) -> list[dict[str, Any]]:
-    """The messages of a fresh request, begun as most examples of `dataset` begin: the model has seen no other beginning."""
-    beginnings = Counter(_developer_text(example) for example in dataset.examples) if dataset else Counter()
-    developer = beginnings.most_common(1)[0][0] if beginnings else TRIGGER
-    first = [{"role": "developer", "content": developer}] if developer else []
-    return [*first, {"role": "user", "content": request}]
-
-
-def _developer_text(example: Example) -> str:
-    first = example.messages[0] if example.messages else {}
-    text = first.get("content") if first.get("role") in ("developer", "system") else ""
-    return text if isinstance(text, str) else ""
 
 
 def with_result(messages: Sequence[dict[str, Any]], calls: Sequence[ToolCall], result: str) -> list[dict[str, Any]]:

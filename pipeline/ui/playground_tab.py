@@ -16,6 +16,7 @@ from pipeline import jsontext
 from pipeline import model as models
 from pipeline.dataset import ToolDataset
 from pipeline.errors import PipelineError
+from pipeline.examples import conversation
 from pipeline.runs import Project, Run
 from pipeline.tools import ToolCall
 from pipeline.ui import answers, editing, tokens
@@ -116,7 +117,7 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
         raise PipelineError(f"A request may have {answers.MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
     run = project.run(run_id) if run_id else None
     dataset = _dataset(project, run)
-    messages = answers.conversation(request, dataset)
+    messages = conversation(request, dataset)
     blank = [gr.Column(visible=False), "", None, "", gr.Code(visible=False), ""]
     hide = gr.Code(visible=False)
     yield [WAITING, hide, WAITING if run else "", hide, NOTHING, *blank]
@@ -145,7 +146,7 @@ def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[st
     run = project.run(run_id) if run_id else None
     folder = run.model_path if run else models.find_base("embedded").path
     dataset = _dataset(project, run)
-    messages = answers.with_result(answers.conversation(last["request"], dataset), calls, result.strip()[: answers.MAX_REQUEST])
+    messages = answers.with_result(conversation(last["request"], dataset), calls, result.strip()[: answers.MAX_REQUEST])
     return shown(answers.answer(folder, messages, dataset.tools))
 
 
