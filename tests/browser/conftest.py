@@ -118,8 +118,11 @@ class App:
 
 
 @pytest.fixture(scope="session")
-def app(tmp_path_factory) -> Iterator[App]:
-    """The app, shared by all browser tests of the session: a visitor's projects are their own, so tests do not meet."""
+def app(browser, tmp_path_factory) -> Iterator[App]:
+    """The app, shared by all browser tests of the session: a visitor's projects are their own, so tests do not meet.
+
+    Asks for `browser` first, so that no app is started where there is nothing to look at it with.
+    """
     folder = tmp_path_factory.mktemp("app")
     running = App(folder / "workspace", folder / "app.log").start()
     yield running
