@@ -135,7 +135,7 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
 
 
 @door
-def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[str, Any]:
+def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> Iterator[tuple[str, Any]]:
     """What the model says when the function has answered."""
     project = project_of(key)
     calls = [ToolCall.from_json(call) for call in (last or {}).get("calls", [])]
@@ -143,11 +143,12 @@ def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> tuple[st
         raise PipelineError("The last answer made no call, so there is nothing to answer. Send a request that leads to one.")
     if not (result or "").strip():
         raise PipelineError("Type what the function returns, for example: done")
+    yield WAITING, gr.Code(visible=False)
     run = project.run(run_id) if run_id else None
     folder = run.model_path if run else models.find_base("embedded").path
     dataset = _dataset(project, run)
     messages = answers.with_result(conversation(last["request"], dataset), calls, result.strip()[: answers.MAX_REQUEST])
-    return shown(answers.answer(folder, messages, dataset.tools))
+    yield shown(answers.answer(folder, messages, dataset.tools))
 
 
 @door

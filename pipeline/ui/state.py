@@ -5,9 +5,9 @@ Everything is read from the project's folder. This file knows nothing about widg
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from pipeline import dataset as data
@@ -44,7 +44,14 @@ class Known:
 
     def of_row(self, row: int) -> list[Issue]:
         """Problems of the row with this index (from 0)."""
-        return [issue for issue in self.issues if issue.row == row + 1]
+        return self._by_row.get(row + 1, [])
+
+    @cached_property
+    def _by_row(self) -> dict[int | None, list[Issue]]:
+        rows: dict[int | None, list[Issue]] = defaultdict(list)
+        for issue in self.issues:
+            rows[issue.row].append(issue)
+        return rows
 
 
 def known(project: Project | None) -> Known | None:
