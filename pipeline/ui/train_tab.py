@@ -52,7 +52,7 @@ def build(page: Page) -> None:
             again = gr.Button("Start over", visible=False, elem_id="train-over")
         numbers = gr.HTML(elem_id="train-facts")
         plot = gr.LinePlot(
-            x="step", y="loss", color="of", color_map=COLOURS, title="Loss (lower is better)", x_title="step", y_title="loss",
+            x="step", y="loss", color="of", color_map=COLOURS, x_title="step", y_title="loss",
             color_title=" ", height=260, visible=False, elem_id="train-loss", show_label=False, buttons=[],
         )  # fmt: skip
         samples = gr.HTML(elem_id="train-answers")
@@ -161,7 +161,7 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
         gr.update(visible=job is not None, value="Stop now" if job and job.end_at else "Stop"),
         gr.update(visible=stopped and kept),
         facts(train_view.step_facts(log, running=job is not None)) if log else "",
-        gr.update(value=_frame(rows), visible=True) if len(rows) > 1 else HIDE,
+        _curve(rows),
         train_view.trials(run.samples()),
         gr.update(visible=failed),
         train_view.failure_log(run, last) if failed else "",
@@ -170,10 +170,15 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
     ]
 
 
-def _frame(rows: list[dict[str, Any]]) -> Any:
+def _curve(rows: list[dict[str, Any]]) -> Any:
+    """The plot. Its title names the curves, and has to: gradio 6.31 draws a curve that was not there at first only if a text changes."""
+    if len(rows) < 2:
+        return HIDE
     import pandas  # half a second, and only a page with a curve needs it
 
-    return pandas.DataFrame(rows)
+    both = rows[-1]["of"] == "validation"
+    title = "Loss in training and validation (lower is better)" if both else "Loss in training (lower is better)"
+    return gr.update(value=pandas.DataFrame(rows), title=title, visible=True)
 
 
 def _line() -> jobs.Line:

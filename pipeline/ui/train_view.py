@@ -82,10 +82,10 @@ def as_calls(text: str) -> str:
     reply = functiongemma.parse(text)
     parts = [call_line(call.name, call.arguments) for call in reply.calls]
     if reply.text.strip():
-        parts.append(f'<span class="said">{esc(reply.text.strip())}</span>')
+        parts.append(f'<div class="said">{esc(reply.text.strip())}</div>')
     if any(problem.raw for problem in reply.diagnostics) and not reply.calls:
-        parts.append(f'<span class="unread">cannot be read: <code>{esc(text[:160])}</code></span>')
-    return "<br>".join(parts) or '<span class="quiet">nothing</span>'
+        parts.append(f'<div class="unread">cannot be read: <code>{esc(text[:160])}</code></div>')
+    return "".join(parts) or '<span class="quiet">nothing</span>'
 
 
 def trials(samples: Iterable[Sample]) -> str:
@@ -96,11 +96,11 @@ def trials(samples: Iterable[Sample]) -> str:
     cards = []
     for request, history in by_request.items():
         now, *before = reversed(history)
-        earlier = "".join(f"<li><span>epoch {one.epoch:g}</span> {as_calls(one.answer)}</li>" for one in before)
+        earlier = "".join(f"<li><span>epoch {one.epoch:.3g}</span> <div>{as_calls(one.answer)}</div></li>" for one in before)
         cards.append(
             f'<article class="trial"><p class="request">{esc(request)}</p>'
             f"<dl><dt>wanted</dt><dd>{as_calls(now.expected)}</dd>"
-            f"<dt>epoch {now.epoch:g}</dt><dd>{as_calls(now.answer)} {_mark(now)}</dd></dl>"
+            f"<dt>epoch {now.epoch:.3g}</dt><dd>{as_calls(now.answer)} {_mark(now)}</dd></dl>"
             + (f"<details><summary>Before ({len(before)})</summary><ol>{earlier}</ol></details>" if before else "")
             + "</article>"
         )
