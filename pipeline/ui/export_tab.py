@@ -25,6 +25,8 @@ from pipeline.ui.widgets import door, empty, lead
 
 LEAD = "Export makes the file that your app loads, and runs it on held-out requests before you get it."
 NOTHING = "A file is made of a trained model. Train one first; every destination is then one click away."
+WRAP = "For the plain MediaPipe API"
+WRAP_HELP = "The file then writes the turns around a request by itself. flutter_gemma writes them too: leave it off for that."
 HIDE = gr.update(visible=False)
 QUIET = {"show_progress": "hidden", "queue": False}
 TICK = {"show_progress": "hidden", "concurrency_limit": 20}
@@ -51,6 +53,8 @@ def build(page: Page) -> None:
                         list(each.quantize), value=each.quantize[0][1], label="Number format", visible=len(each.quantize) > 1,
                         elem_id=f"export-{each.format}-quantize",
                     )  # fmt: skip
+                    if each.format == "task":
+                        wrap = gr.Checkbox(label=WRAP, info=WRAP_HELP, elem_id="export-task-wrap")
                     state = gr.HTML(elem_id=f"export-{each.format}-state")
                     make = gr.Button("Make the file", elem_id=f"export-{each.format}-make")
                     stop = gr.Button("Stop", visible=False, elem_id=f"export-{each.format}-stop")
@@ -69,12 +73,13 @@ def build(page: Page) -> None:
         gr.HTML('<p class="quiet">A larger one on your own machine: <code>python -m pipeline inspect FILE</code></p>')
         found = gr.HTML(elem_id="export-inspect-found")
 
+    choices.append(wrap)
     page.on_open("export", show, [nothing, to_train, cards, run_id, *live], [run_id, *choices])
     timer.tick(follow, [page.key, run_id, seen, *choices], live, **TICK)
     seen.change(**page.touch())
     gr.on([run_id.input, *(choice.input for choice in choices)], follow, [page.key, run_id, seen, *choices], live, **QUIET)
     for each, choice, make, stop in wired:
-        make.click(_maker(each), [page.key, run_id, choice]).success(**page.touch())
+        make.click(_maker(each), [page.key, run_id, choice, wrap]).success(**page.touch())
         stop.click(_stopper(each), [page.key, run_id]).success(**page.touch())
     to_train.click(**page.go("train"))
     dropped.change(look_into, dropped, found)
@@ -108,32 +113,40 @@ def _live(key: Any, run: Run | None, seen: Any, choices: Any) -> list[Any]:
         return [*([gr.update()] * (6 * len(DESTINATIONS) + 3)), gr.Timer(active=False), ""]
     files = export.artifacts(run.artifacts_path)
     history = _line().of_run(run.path, "export")
+    *formats, wrap = choices
     shown, first = [], True
-    for each, wanted in zip(DESTINATIONS, choices, strict=True):
+    for each, wanted in zip(DESTINATIONS, formats, strict=True):
         chosen = wanted if wanted in {name for _, name in each.quantize} else each.quantize[0][1]
-        shown += _card(key, run, each, chosen, files, history, primary=first)
+        shown += _card(key, run, each, _words(each, chosen, wrap), files, history, primary=first)
         first = False
     unfinished = any(not job.over for job in history)
     mark = " ".join(f"{job.id}{job.status}" for job in history) + f"{len(files)}"
     return [*shown, *_model_card(key, run), gr.Timer(active=unfinished), mark if mark != seen else gr.skip()]
 
 
+def _words(each: Destination, chosen: str, wrap: Any) -> tuple[str, ...]:
+    """The words of the command that make a card's file, after the run."""
+    words = ["--format", each.format, *(["--quantize", chosen] if chosen else [])]
+    return (*words, *(["--wrap-turns", "true"] if wrap and each.format == "task" else []))
+
+
 def _card(
-    key: Any, run: Run, each: Destination, chosen: str, files: list[Artifact], history: list[Job], primary: bool
+    key: Any, run: Run, each: Destination, words: tuple[str, ...], files: list[Artifact], history: list[Job], primary: bool
 ) -> list[Any]:
     """State, make, stop, download, snippet's part, snippet of one card."""
+    chosen = words[3] if len(words) > 3 else ""
     mine = [job for job in history if job.args[3] == each.format]
     job = next((one for one in mine if not one.over), None)
-    file = next((one for one in reversed(files) if one.format == each.format and (one.details["quantize"] == chosen or not chosen)), None)
-    last = next((one for one in reversed(mine) if one.over and _wanted(one) == chosen), None)
+    file = next((one for one in reversed(files) if one.format == each.format and _made_by(one, words)), None)
+    last = next((one for one in reversed(mine) if one.over and one.args[2:] == words), None)
     if job is not None:
         return [work_view.job_state(_line(), job), HIDE, gr.update(visible=True), HIDE, HIDE, ""]
     problem = work_view.job_state(_line(), last) if last and last.status in (jobs.FAILED, jobs.CANCELLED) else ""
     variant = "primary" if primary else "secondary"
     if file is None:
         seconds = _line().expected(*_work(run, each))
-        words = f"Making and checking it takes {in_words(seconds)}." if seconds else "How long it takes shows once it is being made."
-        state = problem + export_view.not_made(destinations.expected_size(run.model_path, chosen), words)
+        time = f"Making and checking it takes {in_words(seconds)}." if seconds else "How long it takes shows once it is being made."
+        state = problem + export_view.not_made(destinations.expected_size(run.model_path, chosen), time)
         return [state, gr.update(visible=True, variant=variant, value="Make the file"), HIDE, HIDE, HIDE, ""]
     name = Path(file.path).name
     return [
@@ -155,8 +168,10 @@ def _line() -> jobs.Line:
     return jobs.line_of(workspace().root)
 
 
-def _wanted(job: Job) -> str:
-    return job.args[5] if len(job.args) > 5 else ""
+def _made_by(file: Artifact, words: tuple[str, ...]) -> bool:
+    """Whether a file is what this command makes."""
+    same = "--quantize" not in words or file.details["quantize"] == words[3]
+    return same and bool(file.details.get("wrap_turns")) == ("--wrap-turns" in words)
 
 
 def _work(run: Run, each: Destination) -> tuple[str, float]:
@@ -168,13 +183,13 @@ def _work(run: Run, each: Destination) -> tuple[str, float]:
 
 def _maker(each: Destination) -> Any:
     @door
-    def make(key: Any, run_id: Any, chosen: Any) -> None:
+    def make(key: Any, run_id: Any, chosen: Any, wrap: Any) -> None:
         """Put the making of this file into the line."""
         run = run_of(key, run_id)
         names = {name for _, name in each.quantize}
         if chosen not in names:
             raise RunError(f"There is no number format {str(chosen)[:40]!r} for this file; choose one from the list.")
-        words = ["export", str(run.path), "--format", each.format, *(["--quantize", chosen] if chosen else [])]
+        words = ["export", str(run.path), *_words(each, chosen, wrap is True)]
         _line().submit("export", key["session"], run.path, words, f"Making the file for {each.title}", *_work(run, each))
 
     return make

@@ -13,6 +13,7 @@ from pathlib import Path
 from pipeline import dataset as data
 from pipeline.dataset import Example, ToolDataset
 from pipeline.errors import PipelineError
+from pipeline.export import artifacts
 from pipeline.runs import Project, Run
 from pipeline.tools import Issue, lint_tools
 
@@ -101,10 +102,10 @@ def steps(project: Project | None) -> dict[str, str]:
     runs = project.runs()
     words["train"] = _train_words(runs[0]) if runs else "not yet"
     words["playground"] = "base and tuned" if trained_runs(project) else "base only"
-    reports = runs[0].evaluations() if runs else {}
+    reports = next((found for run in runs if (found := run.evaluations())), {})
     scores = [percent(reports[name]["exact_match"]) for name in ("base-test", "tuned-test") if name in reports]
     words["evaluate"] = " → ".join(scores) + " exact" if scores else "not yet"
-    files = sum(len(list(run.artifacts_path.glob("*.json"))) for run in runs)
+    files = sum(len(artifacts(run.artifacts_path)) for run in runs)
     words["export"] = ("1 file" if files == 1 else f"{files} files") if files else "not yet"
     return words
 
