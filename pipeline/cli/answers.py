@@ -16,10 +16,11 @@ from pipeline.cli import parser
 from pipeline.cli.console import Console, table
 from pipeline.cli.result import Result
 from pipeline.config import EvalConfig
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.evaluate import EvalReport
 from pipeline.examples import conversation
 from pipeline.runs import Run
+from pipeline.runtimes import RUNS
 from pipeline.sources import tools_from
 from pipeline.tools import ToolCall
 
@@ -28,7 +29,11 @@ def evaluate(args: argparse.Namespace, console: Console) -> Result:
     """Score a model, or an exported file, on held-out rows: the right tool, the exact call."""
     options = parser.given(args, EvalConfig)
     run = Run(args.run)
-    report = evaluations.evaluate(run, progress=console.progress, **options)
+    if args.file is not None:
+        kind = args.file.suffix.removeprefix(".")
+        if kind not in RUNS or options.setdefault("on", kind) != kind:
+            raise ConfigError(f"--file must name a file of the kind that --on names (--on litertlm: .litertlm), found {args.file}.")
+    report = evaluations.evaluate(run, progress=console.progress, artifact=args.file, **options)
     json = report.to_json()
     del json["results"]
     saved = None if "limit" in options else run.evaluation_path(report.on, report.split)
