@@ -16,6 +16,8 @@ from pipeline.export import containers, tokenizer
 from pipeline.functiongemma import BOS, END_CALL, END_OF_TURN, EOS, START_RESPONSE
 
 QUANTIZATION = {"FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8", "INT4": "int4", "BFLOAT16": "bfloat16", "INT2": "int2"}
+SAMPLERS = {1: "TOP_K", 2: "TOP_P", 3: "GREEDY"}
+"""SamplerParameters.Type of LiteRT-LM."""
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
@@ -83,7 +85,8 @@ def _litertlm(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]
         report["start_token"], report["stop_tokens"] = _token(message.start_token, report), stops
         report["template"] = message.jinja_prompt_template or None
         kind = message.llm_model_type.WhichOneof("model_type")
-        report["metadata"] |= {"model_type": kind, "max_num_tokens": message.max_num_tokens, "sampler": message.sampler_params.type}
+        report["metadata"] |= {"model_type": kind, "max_num_tokens": message.max_num_tokens}
+        report["metadata"]["sampler"] = SAMPLERS.get(message.sampler_params.type, "not set")
         report["metadata"]["function_calling"] = message.supports_function_calling
         problems += _tokens(report, (EOS, END_OF_TURN, START_RESPONSE))
         if kind != "function_gemma":
@@ -92,7 +95,7 @@ def _litertlm(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]
             problems.append("It has no chat template: LiteRT-LM writes tools in an order and with newlines that the model never saw.")
         elif kind == "function_gemma" and not message.llm_model_type.function_gemma.use_template_for_fc_format:
             problems.append("The chat template is not used for tools (use_template_for_fc_format is off): LiteRT-LM writes them otherwise.")
-        if message.sampler_params.type in (1, 3):
+        if report["metadata"]["sampler"] in ("TOP_K", "GREEDY"):
             problems.append("The sampler is TOP_K or GREEDY, which LiteRT-LM's CPU runtime refuses; TOP_P with k = 1 is greedy everywhere.")
     if report["tokenizer"] is None:
         problems.append("It has no tokenizer: it cannot start.")
