@@ -149,7 +149,8 @@ def _training(info: dict[str, Any]) -> str:
     loss = f", final loss {info['final_loss']:.4f}" if isinstance(info.get("final_loss"), float) else ""
     versions = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
     lines = [
-        f"{info['steps']} {'step' if info['steps'] == 1 else 'steps'} in {info['seconds']:.0f} s{loss}. Loss on the completions only.", "", "| option | value |", "|---|---|",
+        f"{info['steps']} {'step' if info['steps'] == 1 else 'steps'} in {info['seconds']:.0f} s{loss}. Loss on the completions only.",
+        "", "| option | value |", "|---|---|",
         *(f"| {name} | {value} |" for name, value in config.items()),
         "", f"Versions: {versions}. Dataset SHA-256: `{info['dataset_sha256']}`.\n",
     ]  # fmt: skip
