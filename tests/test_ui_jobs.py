@@ -119,6 +119,20 @@ def test_what_it_takes_to_begin_is_not_taken_for_work(tmp_path):
     assert timings.expected(tmp_path, "train", 10) == pytest.approx(35), "half of it is the newest"
 
 
+def test_before_anything_ran_the_speed_of_the_cpu_is_a_guess(monkeypatch):
+    monkeypatch.setattr(timings.Path, "glob", lambda self, pattern: iter(()))
+    monkeypatch.setattr(timings, "speed", lambda: timings.MEASURED_SPEED)
+    slow = timings.guess("train embedded full", 1000)
+    monkeypatch.setattr(timings, "speed", lambda: 2 * timings.MEASURED_SPEED)
+    begin = timings.MEASURED["train embedded full"][0]
+    assert timings.guess("train embedded full", 1000) - begin == pytest.approx((slow - begin) / 2)
+    assert timings.guess("work that nobody measured", 1) is None
+
+
+def test_the_speed_of_a_cpu_is_plausible():
+    assert 1e8 < timings.speed() < 1e14
+
+
 def test_a_damaged_record_is_learnt_again(tmp_path):
     (tmp_path / "timings.json").write_text('{"train": 3}')
     assert timings.expected(tmp_path, "train", 1) is None

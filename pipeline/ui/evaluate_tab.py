@@ -16,7 +16,7 @@ from pipeline.ui import evaluate_view, jobs, work_view
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, run_of, workspace
 from pipeline.ui.state import held_out, trained_runs
-from pipeline.ui.timings import in_words
+from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, lead
 
 LEAD = "Evaluation asks the base and the tuned model the same held-out requests, which training never saw, and compares their calls."
@@ -121,7 +121,7 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
 
 def _plan(run: Run) -> str:
     rows = len(held_out(run.dataset()))
-    seconds = [_line().expected(*_work(run, on, rows)) for on in WHO]
+    seconds = [_line().expected(*_work(run, on, rows)) or guess(*_work(run, on, rows)) for on in WHO]
     time = in_words(sum(seconds)) if all(seconds) else "how long that takes shows once it has begun"
     return f"Both models answer the {count(rows, 'held-out request')}: {time}."
 

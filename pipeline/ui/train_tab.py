@@ -20,7 +20,7 @@ from pipeline.ui import jobs, settings, train_view
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
 from pipeline.ui.state import known
-from pipeline.ui.timings import in_words
+from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
 
 LEAD = "Training shows the base model your examples until it calls your functions by itself."
@@ -118,10 +118,15 @@ def plan(key: Any, run_id: Any, *choices: Any) -> tuple[str, str, dict[str, Any]
         if rows.blocking:
             raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
         steps = settings.steps(config, chosen, rows)
-        seconds = _line().expected(*settings.work(chosen.base, config, steps, rows.train, chosen.embedded))
+        work = settings.work(chosen.base, config, steps, rows.train, chosen.embedded)
     except PipelineError as problem:
         return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
-    time = f"{in_words(seconds)} on this machine" if seconds else "how long that takes shows after the first steps"
+    if learnt := _line().expected(*work):
+        time = f"{in_words(learnt)} on this machine"
+    elif guessed := guess(*work):
+        time = f"{in_words(guessed)}, going by the speed of this CPU"
+    else:
+        time = "how long that takes shows after the first steps"
     text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {time}.</p>{settings.meaning(chosen)}'
     return text, settings.command(config, chosen), gr.update(interactive=True, **button)
 
