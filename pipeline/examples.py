@@ -94,7 +94,10 @@ class Example:
         if not isinstance(messages, list) or not messages or not all(isinstance(message, dict) for message in messages):
             raise DataError('a row needs "messages", a list of objects with a role')
         for message in messages:
-            for call in message.get("tool_calls") or []:
+            calls = message.get("tool_calls") or []
+            if not isinstance(calls, list):
+                raise DataError(f'"tool_calls" must be a list, found {shown(calls)}')
+            for call in calls:
                 function = call.get("function") if isinstance(call, dict) else None
                 if not isinstance(function, dict) or not isinstance(function.get("arguments", {}), dict):
                     raise DataError(

@@ -327,10 +327,11 @@ def test_a_damaged_folder_says_every_line(tmp_path):
     save(many(3), tmp_path)
     path = tmp_path / "examples.jsonl"
     good = path.read_text("utf-8")
-    path.write_text(good + '{"messages": [\n{"messages": []}\n\n{"messages": [{"role": "user"}], "split": "dev"}\n{"messages": [5]}\n', "utf-8")
+    path.write_text(good + '{"messages": [\n{"messages": []}\n\n{"messages": [{"role": "user"}], "split": "dev"}\n{"messages": [5]}\n'
+                    '{"messages": [{"role": "assistant", "tool_calls": 5}]}\n', "utf-8")
     with pytest.raises(DataError, match="row 4: broken JSON") as caught:
         load(tmp_path)
-    assert [issue.row for issue in caught.value.issues] == [4, 5, 7, 8]
+    assert [issue.row for issue in caught.value.issues] == [4, 5, 7, 8, 9]
     path.write_bytes(b"\xff\x00\x01")
     with pytest.raises(DataError, match="cannot be read as UTF-8"):
         load(tmp_path)
