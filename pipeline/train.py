@@ -61,7 +61,7 @@ def prepare(
     config = resolve(config, base.embedded, base.context)
     problems = [issue for issue in [*lint_tools(dataset.tools), *datasets.validate(dataset)] if issue.severity == "error"]
     if problems:
-        raise DataError(summary("The dataset cannot be trained on", problems) + ".", problems)
+        raise DataError(summary("The dataset cannot be trained on", problems), problems)
     frozen = datasets.split(dataset, config.test_fraction, config.split_seed)
     learned = sum(example.split == "train" for example in frozen.examples)
     if not learned:
@@ -101,7 +101,7 @@ def _check_lengths(dataset: ToolDataset, base: BaseModel, max_length: int) -> No
             fix = f"Shorten it or its tools, or raise --max-length (up to {base.context})."
             issues.append(Issue(row, "messages", "error", f"{length} tokens, more than the {max_length} allowed", fix))
     if issues:
-        raise DataError(summary(f"{len(issues)} of {len(dataset.examples)} examples are too long", issues) + ".", issues)
+        raise DataError(summary(f"{len(issues)} of {len(dataset.examples)} examples are too long", issues), issues)
 
 
 def _tokenized(dataset: ToolDataset, example: Example, tokenizer: Any) -> TokenizedExample:

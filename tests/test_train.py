@@ -302,7 +302,7 @@ def test_prepare_refuses_what_would_fail_later_and_leaves_nothing(base, tmp_path
     with pytest.raises(DataError, match="cannot be trained on") as caught:
         prepare(wrong, QUICK, tmp_path / "run", base)
     assert {issue.row for issue in caught.value.issues} == {23, 24}
-    with pytest.raises(DataError, match=r"2 of 24 examples are too long: row 23, messages: \d+ tokens, more than the 1024 allowed"):
+    with pytest.raises(DataError, match=r"2 of 24 examples are too long: row 23, messages: \d+ tokens, more than the 1024 allowed.*[^.]\.$"):
         long = [example(f"{i} " + "make it red " * 300, [ToolCall("set_color", {"color": "red"})]) for i in range(2)]
         prepare(ToolDataset(DATASET.tools, (*DATASET.examples, *long)), QUICK, tmp_path / "run", base)
     with pytest.raises(ConfigError, match="--max-length must be at most 4096"):
