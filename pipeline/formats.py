@@ -149,7 +149,7 @@ def format_of(row: Any) -> Format:
         raise DataError(
             f'expected {columns} cells, found {cells}; put text with commas in quotes and write "" for each quote in it'
         )
-    raise DataError(f"expected one of: {'; '.join(item.shape for item in FORMATS)}; found {found}")
+    raise DataError(f"found {found}, and not one of: {'; '.join(item.shape for item in FORMATS)}")
 
 
 def decoded(value: Any) -> Any:

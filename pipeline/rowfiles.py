@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ MAX_BYTES = 50 * 1024 * 1024
 EXPECTED = "expected one example a line (JSON Lines, CSV) or a JSON list of examples"
 _CONTAINERS = ("data", "examples", "rows", "train")  # keys under which a JSON object may hold its rows
 _DELIMITERS = ",;\t|"
+_NAMED_DELIMITER = re.compile(r"sep=([,;\t|])\r?\n")  # a first line that is there for Excel
 _MAGIC = {  # what people take for a CSV, and how it becomes one
     b"PK\x03\x04": "an Excel workbook or a zip archive; save the sheet as CSV (UTF-8), or unpack it",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save the sheet as CSV (UTF-8)",
@@ -173,7 +175,10 @@ def _contained(name: str, value: Any) -> tuple[str, list[tuple[int, Any]]]:
 
 
 def _csv_rows(name: str, text: str, columns: Collection[str]) -> list[tuple[int, Any]]:
-    delimiter = max(_DELIMITERS, key=lambda candidate: _fitness(text, candidate, columns))  # the first of equals
+    named = _NAMED_DELIMITER.match(text)
+    skipped = "\n" if named else ""  # so that rows keep their numbers
+    text = skipped + text[named.end() :] if named else text
+    delimiter = named[1] if named else max(_DELIMITERS, key=lambda candidate: _fitness(text, candidate, columns))  # the first of equals
     try:
         records = list(
             csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)

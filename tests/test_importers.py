@@ -144,6 +144,7 @@ FILES = {
     "mark.csv": b"\xef\xbb\xbf" + as_csv(ROWS, header=HEADER).encode(),
     "semicolons.csv": as_csv(ROWS, ";", HEADER),
     "semicolons, no header.csv": as_csv(ROWS, ";"),
+    "Excel's own first line.csv": "sep=;\r\n" + as_csv(ROWS, ";", HEADER),
     "tabs.tsv": as_csv(ROWS, "\t"),
     "bars.csv": as_csv(ROWS, "|"),
     "unix.csv": as_csv(ROWS, end="\n"),
@@ -262,6 +263,12 @@ def test_a_bad_row_is_left_out_and_said(tmp_path, case):
     (issue,) = [issue for issue in report.issues if issue.severity == "error"]
     assert issue.row == 2 and sentence in issue.message and issue.fix
     assert report.to_json()["issues"][0]["row"] == 2 and len(found.examples) == 2
+
+
+def test_what_a_row_holds_is_said_before_what_it_should_hold(tmp_path):
+    """The list of formats is long, and a sentence for a person is cut."""
+    with pytest.raises(DataError, match="found the columns conversations, id, and not one of"):
+        read(write(tmp_path, "rows.jsonl", [{"conversations": [], "id": 1}]), TOOLS)
 
 
 def test_all_bad_rows_come_in_one_error(tmp_path):
