@@ -21,6 +21,7 @@ from pipeline.errors import DataError
 TRIGGER = "You are a model that can do function calling with the following functions"
 
 NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_UNWRITABLE = re.compile(r'[:,{}\[\]]|^["\s]|\s$|^$')  # keys that a call's reader would end elsewhere, or trim
 # All single tokens of the wire format; spelled in a user's text they become the tokens themselves.
 CONTROL_TOKENS = (
     "<bos>",
@@ -298,7 +299,12 @@ def check_call(call: ToolCall, tools: Sequence[ToolSpec]) -> list[Issue]:
     rules = (
         spec.parameters if schema.properties_of(spec.parameters) else {**spec.parameters, "additionalProperties": False}
     )
-    return [
+    unwritable = [
+        Issue(None, call.name, "error", f"a call cannot carry the key {key!r}: keys are written without quotes", "Rename it.")
+        for key in _keys(call.arguments)
+        if _UNWRITABLE.search(key)
+    ]
+    return unwritable + [
         Issue(
             None,
             f"{call.name}.{path}" if path else call.name,
@@ -308,6 +314,14 @@ def check_call(call: ToolCall, tools: Sequence[ToolSpec]) -> list[Issue]:
         )
         for path, severity, message in schema.violations(call.arguments, rules)
     ]
+
+
+def _keys(value: Any) -> Iterable[str]:
+    """The keys of a JSON value's objects, at any depth."""
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _keys(inner)
+    if isinstance(value, dict):
+        yield from value
 
 
 def lint_tools(tools: Sequence[ToolSpec]) -> list[Issue]:

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import functiongemma
 from pipeline.errors import DataError
+from pipeline.functiongemma import call_text, parse
 from pipeline.tools import (
     TRIGGER,
     ToolCall,
@@ -206,6 +207,16 @@ def test_a_call_is_checked_against_its_schema(arguments, expected):
     found = [(issue.field, issue.severity, issue.message) for issue in check_call(ToolCall("f", arguments), [TOOL])]
     assert [item[:2] for item in found] == [item[:2] for item in expected]
     assert all(text in item[2] for item, (_, _, text) in zip(found, expected, strict=True)), found
+
+
+@pytest.mark.parametrize("key", ["", "a:b", "a,b", "{", "x]", " a", "a\n", '"a"'])
+def test_a_key_that_a_call_cannot_carry_is_an_error(key):
+    """Keys are written bare, at any depth (FORMAT.md, section 2): learned so, the call would be read back as another or not at all."""
+    free = ToolSpec("f", "", {"type": "object", "properties": {"o": {"type": "object"}}})
+    call = ToolCall("f", {"o": {"l": [{key: 1}]}})
+    assert [(issue.field, issue.severity) for issue in check_call(call, [free])] == [("f", "error")]
+    assert [found.arguments for found in parse(call_text([call])).calls] != [call.arguments]
+    assert check_call(ToolCall("f", {"o": {"a b": 1, "ключ": 1, "x-1.y": 1, "a\"b": 1}}), [free]) == []
 
 
 def test_a_call_needs_its_tool_and_a_tool_without_parameters_takes_none():
