@@ -16,6 +16,7 @@ from pipeline import jsontext
 from pipeline import model as models
 from pipeline.dataset import ToolDataset
 from pipeline.errors import PipelineError
+from pipeline.evaluate import model_path
 from pipeline.examples import conversation
 from pipeline.runs import Project, Run
 from pipeline.tools import ToolCall
@@ -122,10 +123,10 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
     hide = gr.Code(visible=False)
     yield [WAITING, hide, WAITING if run else "", hide, NOTHING, *blank]
     try:
-        base_folder = run.base["path"] if run else models.find_base("embedded").path
+        base_folder = model_path(run, "base") if run else models.EMBEDDED
         base = answers.answer(base_folder, messages, dataset.tools)
         yield [*shown(base), WAITING if run else "", hide, painted(base, base_folder), *blank]
-        best = answers.answer(run.model_path, messages, dataset.tools) if run else base
+        best = answers.answer(model_path(run, "tuned"), messages, dataset.tools) if run else base
     except PipelineError as problem:
         yield [note(str(problem), "bad"), hide, "", hide, NOTHING, *blank]
         return
@@ -145,7 +146,7 @@ def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> Iterator
         raise PipelineError("Type what the function returns, for example: done")
     yield WAITING, gr.Code(visible=False)
     run = project.run(run_id) if run_id else None
-    folder = run.model_path if run else models.find_base("embedded").path
+    folder = model_path(run, "tuned") if run else models.EMBEDDED
     dataset = _dataset(project, run)
     messages = answers.with_result(conversation(last["request"], dataset), calls, result.strip()[: answers.MAX_REQUEST])
     yield shown(answers.answer(folder, messages, dataset.tools))

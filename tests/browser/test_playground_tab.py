@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 
 import pytest
 from playwright.sync_api import Page, expect
+
+from pipeline.model import EMBEDDED
+from tests.browser.fake_runs import make_run, project_of, shown
 
 expect.set_options(timeout=30_000)  # a busy machine is not a failure
 
@@ -56,3 +60,18 @@ def test_a_corrected_answer_becomes_an_example(playground):
     playground.get_by_role("button", name="Add to the dataset").click()
     expect(playground.get_by_text("Added as row 301")).to_be_visible()
     expect(playground.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("301 examples")
+
+
+def test_base_and_tuned_answer_side_by_side(playground, app):
+    """The run's model here is the base once more: what counts is that both are asked and both are shown."""
+    run = make_run(project_of(playground, app.workspace))
+    shutil.rmtree(run.model_path)
+    shutil.copytree(EMBEDDED, run.model_path)
+    shown(playground, "Playground")
+    playground.get_by_label("Request", exact=True).fill("turn on the kitchen light")
+    playground.keyboard.press("Enter")
+    for side in ("#base-answer", "#tuned-answer"):
+        expect(playground.locator(f"{side} .figures")).to_be_visible(timeout=SLOW)
+        expect(playground.locator(f"{side} .cm-content")).to_contain_text("<")
+    assert playground.locator("#base-answer .cm-content").inner_text() == playground.locator("#tuned-answer .cm-content").inner_text()
+    expect(playground.get_by_role("button", name="Next: export a file")).to_be_visible()

@@ -85,6 +85,15 @@ def test_a_row_is_opened_by_keyboard(page, app_url):
     expect(page.get_by_text("What the model reads")).to_be_visible()
 
 
+def test_a_restart_of_the_server_loses_nothing(page, app_url, app):
+    open_sample(page, app_url)
+    page.wait_for_url(re.compile(r"project=[0-9a-f]+"))
+    app.stop()
+    app.start()
+    page.goto(page.url)
+    expect(page.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples")
+
+
 def test_the_log_holds_no_warning_and_no_traceback(page, app_url, app):
     """Comes late in this file: what the pages above did is in the log, too."""
     open_sample(page, app_url)
