@@ -110,6 +110,7 @@ def main() -> None:
 
     from pipeline import model as models
 
+    models.quiet()
     torch.set_num_threads(models.cpu_threads())
     device, epochs, progress = models.choose_device(), 1 if options.quick else 3, measure.Progress()
     rows, source = dataset(options.data)

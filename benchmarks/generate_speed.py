@@ -99,7 +99,9 @@ def measured(options: argparse.Namespace, device: str, found: dict[str, Any], pr
 
 def compare(answers: dict[tuple[str, str, int], list[list[int]]], found: dict[str, Any]) -> None:
     """Add a round's answers to the books: identical ones in float32, and how often each agrees with float32 elsewhere."""
-    exact = next(rows for (dtype, side, _), rows in answers.items() if (dtype, side) == ("float32", "plain"))
+    exact = next((rows for (dtype, side, _), rows in answers.items() if (dtype, side) == ("float32", "plain")), None)
+    if exact is None:
+        return
     found["different_tokens"] = max(found["different_tokens"], len({token for row in exact for token in row}))
     for (dtype, side, batch), rows in answers.items():
         name = f"{dtype}, {side} in batches of {batch}"
@@ -158,7 +160,8 @@ def report(found: dict[str, Any]) -> None:
             if side == "plain" and dtype in found.get("ratio", {}):
                 line += "".join(f"{found[key][dtype]:7.2f}x" for key in ("ratio", "cpu_ratio", "memory_ratio")) + f"{TARGET:7}x"
             print(line)
-    print(f"\nAnswers as plain generate gives them in float32 ({found['different_tokens']} different tokens occur in them):")
+    if found["as_plain_float32"]:
+        print(f"\nAnswers as plain generate gives them in float32 ({found['different_tokens']} different tokens occur in them):")
     for name, (same, asked) in found["as_plain_float32"].items():
         print(f"  {name}: {same} of {asked}")
     speeds = f"one GEMM does {host['gemm_tflops']:.2f} TFLOP/s ({host['dtype']}), copying {host['copy_gb_per_second']:.0f} GB/s"
@@ -177,6 +180,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="start no round that would end later (default: 7.8 with --quick, else none)")
     parser.add_argument("--requests", type=int, default=REQUESTS, help=f"default: {REQUESTS}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
+    parser.add_argument("--dtypes", choices=("float32", "bfloat16"), nargs="+", help="default: float32 and the faster one here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, as they come")
     parser.add_argument("--shape", choices=tuple(shape.SHAPES), default="270m", help=argparse.SUPPRESS)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -190,14 +194,16 @@ def main() -> None:
 
     from pipeline import model as models
 
+    models.quiet()
     torch.set_num_threads(models.cpu_threads())
     options.minutes = options.minutes or (7.8 if options.quick else None)
     device = options.device or models.choose_device()
     chosen = models.choose_dtype(device)
     found: dict[str, Any] = {
         "what": "evaluation, seconds for all requests", "machine": measure.machine(device, chosen), "quick": options.quick, "rounds": 0,
-        "requests": options.requests, "prefix": PREFIX, "user": USER, "new_tokens": NEW, "dtypes": list(dict.fromkeys(["float32", chosen])),
-        "work": counted(options), "sides": {}, "as_plain_float32": {}, "different_tokens": 0, "identical": None, "runs": [],
+        "requests": options.requests, "prefix": PREFIX, "user": USER, "new_tokens": NEW,
+        "dtypes": options.dtypes or list(dict.fromkeys(["float32", chosen])), "work": counted(options), "sides": {},
+        "as_plain_float32": {}, "different_tokens": 0, "identical": None, "runs": [],
     }  # fmt: skip
     try:
         measured(options, device, found, measure.Progress())

@@ -1,10 +1,13 @@
 """Full fine-tuning of the 270M shape, in examples per second: prefix-sharing packs against TRL.
 
-    .venv/bin/python benchmarks/train_speed.py [--quick] [--rounds N] [--minutes N] [--json FILE]
+    .venv/bin/python benchmarks/train_speed.py [--quick] [--rounds N] [--minutes N] [--sides SIDE ...] [--json FILE]
 
-    ours        PrefixSharingTrainer as `python -m pipeline train` sets it: 32 x 1, no checkpointing
-    cookbook    trl.SFTTrainer as Google's FunctionGemma notebook sets it: bfloat16 weights, eager attention, 4 x 8, checkpointing
-    strongest   trl.SFTTrainer at its best here: sdpa, no checkpointing, its fused head on learned positions only
+    ours                PrefixSharingTrainer as `python -m pipeline train` sets it: 32 x 1, no checkpointing
+    ours_checkpointing  the same with --gradient-checkpointing true
+    strongest           trl.SFTTrainer at its best here: sdpa, no checkpointing, its fused head on learned positions only
+    cookbook            trl.SFTTrainer as Google's FunctionGemma notebook sets it: eager attention, 4 x 8, checkpointing, weights and
+                        AdamW's moments in bfloat16, where most steps of 1e-5 are rounded away: half the state, and another training
+    cookbook_float32    the same with float32 weights under bfloat16 autocast, which all other sides train
 
 All take the same 32 rows a step: a shared prefix, a user turn of 25 tokens, a completion of 30 that is learned. On a CPU TRL's head scores
 every position unless told that there is Triton; it is told so. On a GPU it needs no telling, and the strongest is 32 x 1. Rows are equally
@@ -12,8 +15,8 @@ long, so padding-free batches and packing would gain nothing (and on a CPU would
 1.16 uses its layer kernels only.
 
 A round runs each side once, one after another, each in a process of its own that is alone in memory; rounds repeat, figures are medians.
---quick times fewer batches of a peer's step (1 of the cookbook's 8, 2 of the strongest's 8) and takes the others to be as long: they are
-the same work on other random tokens. The optimiser is timed whole. It does not know whether the machine was quiet: compare CPU seconds.
+--quick leaves the two variants out, and times one batch of a peer's step instead of all (--batches), taking the others to be as long: they
+are the same work on other random tokens. The optimiser is timed whole. It does not know whether the machine was quiet: compare CPU seconds.
 """
 
 from __future__ import annotations
@@ -39,13 +42,12 @@ TARGETS = {"cpu": {"cookbook": {300: 18, 600: 28, 900: 38}, "strongest": {300: 4
 
 @dataclass(frozen=True)
 class Side:
-    """How one side trains. `quick` is how many of a step's batches --quick times."""
+    """How one side trains."""
 
     weights: str
     attention: str
     batch: int
     checkpointing: bool
-    quick: int
 
     @property
     def batches(self) -> int:
@@ -54,10 +56,19 @@ class Side:
 
 def sides(device: str, dtype: str) -> dict[str, Side]:
     return {
-        "ours": Side("float32", "sdpa", STEP, False, 1),
-        "strongest": Side("float32", "sdpa", STEP, False, 1) if device == "cuda" else Side("float32", "sdpa", 4, False, 2),
-        "cookbook": Side(dtype, "eager", 4, True, 1),
+        "ours": Side("float32", "sdpa", STEP, False),
+        "ours_checkpointing": Side("float32", "sdpa", STEP, True),
+        "strongest": Side("float32", "sdpa", STEP if device == "cuda" else 4, False),
+        "cookbook": Side(dtype, "eager", 4, True),
+        "cookbook_float32": Side("float32", "eager", 4, True),
     }
+
+
+QUICK = ("ours", "strongest", "cookbook")
+
+
+def is_ours(name: str) -> bool:
+    return name.startswith("ours")
 
 
 # --------------------------------------------------------------------------------------------------------------- child
@@ -78,7 +89,7 @@ def child(job: dict[str, Any]) -> None:
     device, side, timed = job["device"], Side(**job["side"]), job["batches"]
     if job["name"] == "strongest":
         trl_utils._use_triton = lambda _: True
-    # A step of a peer in --quick is one short batch, so that gradients are in memory as they are in a whole step, and the timed ones.
+    # A step with fewer batches begins with one short one, so that gradients are in memory as they are in a whole step.
     lead = 1 if timed < side.batches else 0
     plan, rows = [0] + [prefix for prefix in job["prefixes"] for _ in range(job["repeats"])], []
     for n, prefix in enumerate(plan):
@@ -122,7 +133,7 @@ def child(job: dict[str, Any]) -> None:
             clock.batches.append(clock.since(began))
             return loss
 
-    kind = type("TimedTrainer", (Timed, PrefixSharingTrainer if job["name"] == "ours" else SFTTrainer), {})
+    kind = type("TimedTrainer", (Timed, PrefixSharingTrainer if is_ours(job["name"]) else SFTTrainer), {})
     with tempfile.TemporaryDirectory() as folder:
         args = SFTConfig(
             output_dir=folder, per_device_train_batch_size=side.batch, gradient_accumulation_steps=lead + timed, max_steps=len(plan),
@@ -152,10 +163,12 @@ def measured(options: argparse.Namespace, device: str, dtype: str, found: dict[s
             return
         began = progress.elapsed
         for name, side in sides(device, dtype).items():
-            batches = min(side.quick, side.batches) if options.quick else side.batches
+            if name not in options.sides:
+                continue
+            batches = min(options.batches or side.batches, side.batches)
             job = {
                 "name": name, "side": asdict(side), "batches": batches, "shape": options.shape, "prefixes": options.prefixes,
-                "device": device, "dtype": dtype, "repeats": 2 if name == "ours" else 1,
+                "device": device, "dtype": dtype, "repeats": 1 if options.quick or not is_ours(name) else 2,
             }  # fmt: skip
             progress(f"round {n + 1}, {name}: {batches} of a step's {side.batches} batches of {side.batch} are timed")
             for line in measure.child(__file__, job):
@@ -174,7 +187,7 @@ def measured(options: argparse.Namespace, device: str, dtype: str, found: dict[s
 def summarise(found: dict[str, Any]) -> None:
     """Medians over the runs so far, and ratios wherever both sides have been measured."""
     prefixes = sorted({run["prefix"] for run in found["runs"]})
-    for name in ("ours", "strongest", "cookbook"):
+    for name in found["configuration"]:
         for prefix in prefixes:
             runs = [run for run in found["runs"] if run["side"] == name and run["prefix"] == prefix]
             if runs:
@@ -185,7 +198,7 @@ def summarise(found: dict[str, Any]) -> None:
                     "optimiser_seconds": statistics.median(run["optimiser"] for run in runs),
                     "peak_bytes": max(run["peak"] for run in runs),
                 }  # fmt: skip
-    for peer in ("cookbook", "strongest"):
+    for peer in [name for name in found["configuration"] if name != "ours"]:
         for key, column in (("ratio", "examples_per_second"), ("cpu_ratio", "examples_per_cpu_second"), ("memory_ratio", "peak_bytes")):
             ours, theirs = found["sides"].get("ours", {}), found["sides"].get(peer, {})
             found[f"{key}_{peer}"] = {p: ours[p][column] / theirs[p][column] for p in ours if p in theirs}
@@ -193,16 +206,16 @@ def summarise(found: dict[str, Any]) -> None:
 
 def counted(options: argparse.Namespace, device: str, dtype: str) -> dict[str, Any]:
     """Operations of a step of each side, and what its optimiser moves."""
-    model, all_sides, length = work.Model.of(shape.config(options.shape)), sides(device, dtype), USER + COMPLETION
+    model, length = work.Model.of(shape.config(options.shape)), USER + COMPLETION
     found: dict[str, Any] = {}
-    for name, side in all_sides.items():
+    for name, side in sides(device, dtype).items():
         width = 4 if side.weights == "float32" else 2
         found[name] = {"optimiser_bytes": work.optimiser_bytes(model, width), "state_bytes": 4 * width * model.weights}
         for prefix in options.prefixes:
-            if name == "ours":
-                found[name][str(prefix)] = work.packed_step(model, STEP, prefix, length, COMPLETION)
+            if is_ours(name):
+                found[name][str(prefix)] = work.packed_step(model, STEP, prefix, length, COMPLETION, side.checkpointing)
             else:
-                every = device == "cpu" and name == "cookbook"
+                every = device == "cpu" and name != "strongest"
                 scored = prefix + length - 1 if every else COMPLETION
                 found[name][str(prefix)] = work.plain_step(model, STEP, prefix + length, scored, side.checkpointing)
     return found
@@ -212,9 +225,9 @@ def report(found: dict[str, Any], targets: dict[str, dict[int, float]]) -> None:
     host, measured_sides = found["machine"], found["sides"]
     lines = [(str(p), name, side[str(p)]) for p in found["prefixes"] for name, side in measured_sides.items() if str(p) in side]
     print(f"\n{host['device']}, {host['threads']} threads, {host['dtype']}; {found['rounds']} rounds; medians; {STEP} examples a step")
-    print("prefix side       examples/s CPU s/ex. peak GiB   ratio  by CPU  memory  target")
+    print("prefix side               examples/s CPU s/ex. peak GiB   ratio  by CPU  memory  target")
     for prefix, name, figures in lines:
-        line = f"{prefix:>6} {name:10}{figures['examples_per_second']:11.3f}{1 / figures['examples_per_cpu_second']:10.3f}"
+        line = f"{prefix:>6} {name:18}{figures['examples_per_second']:11.3f}{1 / figures['examples_per_cpu_second']:10.3f}"
         line += f"{figures['peak_bytes'] / measure.GIB:9.2f}"
         if name != "ours" and prefix in found[f"ratio_{name}"]:
             line += "".join(f"{found[f'{key}_{name}'][prefix]:7.2f}x" for key in ("ratio", "cpu_ratio", "memory_ratio"))
@@ -222,13 +235,13 @@ def report(found: dict[str, Any], targets: dict[str, dict[int, float]]) -> None:
                 line += f"{target:7g}x"
         print(line)
     print(f"\nWhat bounds a step: one GEMM does {host['gemm_tflops']:.2f} TFLOP/s here, copying {host['copy_gb_per_second']:.0f} GB/s.")
-    print("TFLOP:                layers attention   head     all  at GEMM speed  optimiser at copy speed (measured)  whole step  TFLOP/s")
+    print("TFLOP:                      layers attention   head     all  at GEMM speed    optimiser by copy (measured)  whole step  TFLOP/s")
     for prefix, name, figures in lines:
         parts = [value / 1e12 for value in found["work"][name][prefix].values()]
         ideal = sum(parts) / host["gemm_tflops"]
         moved = found["work"][name]["optimiser_bytes"] / 1e9 / host["copy_gb_per_second"]
         print(
-            f"{prefix:>6} {name:12}{parts[0]:9.2f}{parts[1]:10.2f}{parts[2]:7.2f}{sum(parts):8.2f}{ideal:13.1f} s"
+            f"{prefix:>6} {name:18}{parts[0]:9.2f}{parts[1]:10.2f}{parts[2]:7.2f}{sum(parts):8.2f}{ideal:13.1f} s"
             f"{moved:23.2f} s ({figures['optimiser_seconds']:6.2f} s){figures['seconds_per_step']:10.1f} s"
             f"{sum(parts) / figures['seconds_per_step']:9.2f}"
         )
@@ -238,9 +251,11 @@ def report(found: dict[str, Any], targets: dict[str, dict[int, float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Training speed of prefix-sharing packs against TRL, on the 270M shape.")
-    parser.add_argument("--quick", action="store_true", help="time fewer of the peers' batches; 8 minutes on 2 cores")
+    parser.add_argument("--quick", action="store_true", help="one batch of the peers' steps, no variants; 8 minutes on 2 cores")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is run (default: 3)")
     parser.add_argument("--minutes", type=float, help="start no round that would end later (default: 7.8 with --quick, else none)")
+    parser.add_argument("--batches", type=int, help="batches of a peer's step that are timed (default: 1 with --quick, else all)")
+    parser.add_argument("--sides", nargs="+", choices=tuple(sides("cpu", "float32")), help="default: all, with --quick three")
     parser.add_argument("--prefixes", type=int, nargs="+", default=[300, 600, 900], help="shared tokens (default: 300 600 900)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="default: the faster one here")
@@ -251,22 +266,25 @@ def main() -> None:
     if options.child:
         child(json.loads(options.child))
         return
-    if options.rounds < 1 or min(options.prefixes) < 1:
-        parser.error("--rounds and --prefixes must be at least 1")
+    if options.rounds < 1 or min(options.prefixes) < 1 or (options.batches or 1) < 1:
+        parser.error("--rounds, --prefixes and --batches must be at least 1")
     import torch
 
     from pipeline import model as models
 
+    models.quiet()
     torch.set_num_threads(models.cpu_threads())
     options.prefixes.sort()
-    options.minutes = options.minutes or (7.8 if options.quick else None)
+    if options.quick:
+        options.minutes, options.batches = options.minutes or 7.8, options.batches or 1
+    options.sides = options.sides or (QUICK if options.quick else tuple(sides("cpu", "float32")))
     device = options.device or models.choose_device()
     dtype = options.dtype or models.choose_dtype(device)
     found: dict[str, Any] = {
         "what": "training, examples per second", "machine": measure.machine(device, dtype), "quick": options.quick, "rounds": 0,
         "prefixes": options.prefixes, "user": USER, "completion": COMPLETION, "examples_per_step": STEP,
-        "configuration": {name: asdict(side) for name, side in sides(device, dtype).items()}, "work": counted(options, device, dtype),
-        "sides": {}, "runs": [],
+        "configuration": {name: asdict(side) for name, side in sides(device, dtype).items() if name in options.sides},
+        "work": counted(options, device, dtype), "sides": {}, "runs": [],
     }  # fmt: skip
     progress = measure.Progress()
     try:

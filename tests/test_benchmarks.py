@@ -26,6 +26,7 @@ def test_training_speed(root, tmp_path):
     words = ("--quick", "--rounds", "1", "--prefixes", "20", "40", "--device", "cpu", "--dtype", "bfloat16")
     printed, found = run(root, "train_speed.py", tmp_path, *words)
     assert set(found["sides"]) == {"ours", "strongest", "cookbook"}
+    assert set(found["configuration"]) == set(found["sides"])
     for key in ("ratio_cookbook", "ratio_strongest", "cpu_ratio_cookbook", "memory_ratio_strongest"):
         assert set(found[key]) == {"20", "40"} and min(found[key].values()) > 0
     for side in found["sides"].values():
@@ -38,7 +39,8 @@ def test_training_speed(root, tmp_path):
 
 @pytest.mark.slow
 def test_generation_speed(root, tmp_path):
-    printed, found = run(root, "generate_speed.py", tmp_path, "--quick", "--rounds", "1", "--requests", "6", "--device", "cpu")
+    words = ("--quick", "--rounds", "1", "--requests", "6", "--device", "cpu", "--dtypes", "float32")
+    printed, found = run(root, "generate_speed.py", tmp_path, *words)
     assert found["identical"] is True and found["different_tokens"] > 10
     assert set(found["sides"]["float32"]) == {"ours", "plain"} and found["ratio"]["float32"] > 0
     assert "float32, ours in batches of 6: 6 of 6" in printed

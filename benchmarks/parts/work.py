@@ -48,12 +48,13 @@ def plain_step(model: Model, rows: int, length: int, scored: int, checkpointing:
     }
 
 
-def packed_step(model: Model, rows: int, prefix: int, suffix: int, scored: int) -> dict[str, float]:
+def packed_step(model: Model, rows: int, prefix: int, suffix: int, scored: int, checkpointing: bool = False) -> dict[str, float]:
     """Operations of the same step when the prefix is computed once, and logits once."""
+    passes = 4 if checkpointing else 3
     pairs = prefix**2 + rows * suffix * (prefix + suffix)
     return {
-        "layers": 3 * 2 * model.body * (prefix + rows * suffix),
-        "attention": 3 * 4 * model.layers * model.attention * pairs,
+        "layers": passes * 2 * model.body * (prefix + rows * suffix),
+        "attention": passes * 4 * model.layers * model.attention * pairs,
         "head": 3 * 2 * model.head * rows * scored,
     }
 
