@@ -278,6 +278,7 @@ def load_weights(path: str | os.PathLike[str], dtype: str) -> Any:
 
 def load(source: str | os.PathLike[str] | BaseModel, device: str | None = None, dtype: str | None = None) -> Loaded:
     """A base model or a run's model/ folder, ready to `generate`. `device` and `dtype` None: what suits. Raises ModelError."""
+    quiet()
     import torch
 
     from pipeline.prefix_generate import PrefixCache
