@@ -1,8 +1,15 @@
 """The page: the only place that imports gradio. It shapes what the pipeline says and decides nothing itself.
 
-    session     who is here and which project is open: ids and paths, checked
-    widgets     HTML for calls, tokens, problems and tools; the door at which errors become sentences
-    jobs        long work in subprocesses, one visible line for all visitors
-    dataset_tab, train_tab, evaluate_tab, playground_tab, export_tab     one step each: `build(page)`
-    layout      header, first page, five steps, theme
+    session       who is here and which project is open: ids, checked; what the tabs share (`Page`)
+    state         what a project has so far, and its dataset with everything known about it
+    widgets       HTML for calls, tokens, problems and tools; the door at which errors become sentences
+    tokens        a text as the tokens that a model reads
+    editing       changes to a project's dataset, each whole
+    answers       one model's answer to one request, with a few models kept in memory
+    jobs, processes, timings      long work in subprocesses, one visible line for all visitors, how long it takes
+    settings, destinations, downloads      the options of a training; what can be exported; files for one visitor
+    *_view        how a dataset, a run, an evaluation and an export are shown
+    *_tab         one step each: `build(page)`
+    layout        header, first page, five steps, theme
+    warmth        the heavy packages, loaded in the background
 """
