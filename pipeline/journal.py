@@ -15,14 +15,16 @@ from typing import Any
 from pipeline.errors import RunError
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in `path`. Raises RunError if there is none."""
+def read_object(path: Path, *keys: str) -> dict[str, Any]:
+    """The JSON object in `path`. Raises RunError if there is none, or if it lacks one of `keys`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); restore it or delete its folder.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} should hold a JSON object, found {type(value).__name__}; restore it or delete its folder.")
+    if missing := [key for key in keys if key not in value]:
+        raise RunError(f"{path} lacks {', '.join(missing)}; restore it or delete its folder.")
     return value
 
 

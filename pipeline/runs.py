@@ -114,7 +114,7 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """All of run.json, as it stands on disk now. Raises RunError if it is damaged."""
-        return read_object(self._json)
+        return read_object(self._json, *"status title config base dataset_sha256 created started seconds steps total_steps process".split())
 
     def update(self, **changes: Any) -> None:
         """Replace keys of run.json in one step; other processes that do the same wait for each other. Raises RunError."""

@@ -180,6 +180,16 @@ def test_sigterm_leaves_like_ctrl_c(monkeypatch, capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_the_next_command_can_be_copied(world, capsys):
+    assert cli.main(["import", "rows.jsonl", "--tools", "tools.json", "--out", "my data"]) == 0
+    assert capsys.readouterr().out.endswith("next: python -m pipeline lint 'my data'\n")
+
+
+def test_the_root_of_the_disk_is_no_dataset(world, capsys):
+    assert cli.main(["import", "rows.jsonl", "--tools", "tools.json", "--out", "/"]) == 1
+    assert "--out must be a folder of its own" in capsys.readouterr().err
+
+
 def test_a_reader_that_leaves_early_is_no_defect(world):
     """`... --help | true` and the like: no traceback, whatever the exit status."""
     ran = subprocess.run(

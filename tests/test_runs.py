@@ -58,6 +58,9 @@ def test_a_damaged_run_json_is_one_sentence(tmp_path):
     (run.path / "run.json").write_text("{")
     with pytest.raises(RunError, match="cannot be read"):
         _ = run.status
+    (run.path / "run.json").write_text('{"title": "a", "config": {}}')
+    with pytest.raises(RunError, match=r"run\.json lacks status, base, .*; restore it or delete its folder\.$"):
+        _ = run.status
 
 
 def test_a_torn_log_line_is_passed_over_and_not_grown_onto(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from pipeline import export as exports
 from pipeline.cli import parser
@@ -25,7 +26,7 @@ def export(args: argparse.Namespace, console: Console) -> Result:
         run, config.format, config.quantize, args.out, console.progress,
         cache_length=options.get("cache_length"), wrap_turns=config.wrap_turns,
     )  # fmt: skip
-    text = f"{artifact.path}: {artifact.sentence}\nsha256 {artifact.sha256}\nnext: python -m pipeline inspect {artifact.path}"
+    text = f"{artifact.path}: {artifact.sentence}\nsha256 {artifact.sha256}\nnext: python -m pipeline inspect {shlex.quote(artifact.path)}"
     return Result({"artifacts": [artifact.to_json()]}, text)
 
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +41,7 @@ def import_(args: argparse.Namespace, console: Console) -> Result:
         f"{summary['imported']} of {summary['read']} rows imported ({summary['changed']} changed on the way), "
         f"{summary['refused']} refused; {len(dataset.tools)} tools -> {args.out}",
         *_listed([issue for report in reports for issue in report.issues]),
-        f"next: python -m pipeline lint {args.out}",
+        f"next: python -m pipeline lint {shlex.quote(str(args.out))}",
     ]
     return Result({"out": str(args.out), "tools": len(dataset.tools), "examples": len(dataset.examples), **summary}, "\n".join(lines))
 
@@ -111,6 +112,8 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
     """Raises DataError where writing `out` would destroy something that is not an earlier import."""
     if out.exists() and not out.is_dir():
         raise DataError(f"--out must be a folder, and {out} is a file; name another one.")
+    if not out.resolve().name:
+        raise DataError(f"--out must be a folder of its own, found {out}; name another one.")
     if (out / "run.json").exists():
         raise DataError(f"{out} is a run folder; name another --out for the dataset.")
     written = {(out / name).resolve() for name in (TOOLS_FILE, EXAMPLES_FILE, REPORT_FILE)}

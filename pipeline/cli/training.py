@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -120,6 +121,6 @@ def _result(run: Run, stopped_by: signal.Signals | None) -> Result:
     done = run.status == "done"
     loss = "" if info["final_loss"] is None else f", loss {info['final_loss']:.3f}"
     text = f"{run.status}: {info['steps']} of {info['total_steps']} steps in {duration(info['seconds'])}{loss} -> {run.path}\n" + (
-        f"next: python -m pipeline evaluate {run.path}" if done else "the same command goes on from here"
+        f"next: python -m pipeline evaluate {shlex.quote(str(run.path))}" if done else "the same command goes on from here"
     )
     return Result(json, text, status=0 if stopped_by is None else 128 + stopped_by)
