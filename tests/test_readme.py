@@ -114,7 +114,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_commands_run_as_they_stand(tmp_path):
     """In the order of the README, into a folder of the test's own, with few steps instead of a full training."""
     assert commands()

@@ -50,6 +50,9 @@ def chat(args: argparse.Namespace, console: Console) -> Result:
     prompt = functiongemma.render_prompt(conversation(args.request, dataset), tools, add_generation_prompt=True)
     console.progress(0.1, f"loading the {args.on} model")
     loaded = models.load(evaluations.model_path(run, args.on))
+    length, context = len(loaded.tokenizer.encode(prompt, add_special_tokens=False)), loaded.model.config.max_position_embeddings
+    if length > context:
+        raise DataError(f"The request and the declarations have {length} tokens, and the model reads {context}; shorten the request.")
     console.progress(0.6, "answering")
     began = time.perf_counter()
     (answer,) = models.generate(loaded, [prompt], parser.given(args, EvalConfig).get("max_new_tokens", 128))
