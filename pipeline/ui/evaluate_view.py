@@ -145,14 +145,19 @@ def rows(pairs: Sequence[tuple[RowResult, RowResult | None]]) -> str:
         return '<p class="note">No row fits this filter.</p>'
     with_base = any(then for _, then in pairs)
     body = "".join(
-        f'<tr><td class="request"><span class="quiet">{now.row}</span> {esc(now.request)}</td><td>{_wanted(now)}</td>'
-        f"{f'<td>{_answer(then)}</td>' if with_base and then else '<td></td>' if with_base else ''}<td>{_answer(now)}</td></tr>"
+        f'<tr><td class="request"><span class="quiet">{now.row}</span> {esc(now.request)}</td>{_td("Expected", _wanted(now))}'
+        f"{_td('Base', _answer(then) if then else '') if with_base else ''}{_td('Tuned', _answer(now))}</tr>"
         for now, then in pairs[:MOST_ROWS]
     )
     head = f"<th>Request</th><th>Expected</th>{'<th>Base</th>' if with_base else ''}<th>Tuned</th>"
     table = f'<table class="plain answers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     rest = f"The first {MOST_ROWS} of {len(pairs):,} rows; the filter shows the others."
     return f'<div class="scroll" tabindex="0">{table}</div>' + (f'<p class="note">{rest}</p>' if len(pairs) > MOST_ROWS else "")
+
+
+def _td(name: str, content: str) -> str:
+    """A cell that carries its column's name, for phones, where a row is a card."""
+    return f'<td data-label="{name}">{content}</td>'
 
 
 def _wanted(row: RowResult) -> str:
