@@ -206,15 +206,24 @@ def same(a: Any, b: Any, schema: Any = None) -> bool:
     if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
         return a is b
     if isinstance(a, int | float) and isinstance(b, int | float):
-        types = types_of(schema)
+        types = {name for form in _forms(schema) for name in types_of(form)}
         return a == b and (type(a) is type(b) or "number" in types and "integer" not in types)
     if isinstance(a, list) and isinstance(b, list):
-        items = schema.get("items") if isinstance(schema, dict) else None
+        items = next((form["items"] for form in _forms(schema) if "items" in form), None)
         return len(a) == len(b) and all(same(x, y, items) for x, y in zip(a, b, strict=True))
     if isinstance(a, dict) and isinstance(b, dict):
-        properties = properties_of(schema)
-        return a.keys() == b.keys() and all(same(a[key], b[key], properties.get(key)) for key in a)
+        properties = {name: inner for form in _forms(schema) for name, inner in properties_of(form).items()}
+        others = next((form["additionalProperties"] for form in _forms(schema) if "additionalProperties" in form), None)
+        return a.keys() == b.keys() and all(same(a[key], b[key], properties.get(key, others)) for key in a)
     return type(a) is type(b) and a == b
+
+
+def _forms(schema: Any) -> list[dict[str, Any]]:
+    """A schema and those that it offers to choose from, as `int | None` becomes anyOf of integer and null in MCP's tools."""
+    if not isinstance(schema, dict):
+        return []
+    offered = [form for keyword in ("anyOf", "oneOf") if isinstance(schema.get(keyword), list) for form in schema[keyword]]
+    return [schema, *(form for form in offered if isinstance(form, dict))]
 
 
 def shown(value: Any, limit: int = 60) -> str:

@@ -236,6 +236,10 @@ def test_a_call_needs_its_tool_and_a_tool_without_parameters_takes_none():
         ([1], [1.0], {"items": {"type": "number"}}, True), ([1, 2], [2, 1], None, False), ([], {}, None, False), ([1], [1, 1], None, False),
         ({"a": 1}, {"a": 1.0}, {"properties": {"a": {"type": "number"}}}, True), ({"a": None}, {}, None, False),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, None, True),
+        (1, 1.0, {"anyOf": [{"type": "number"}, {"type": "null"}]}, True), (1, 1.0, {"oneOf": [{"type": "integer"}, {"type": "number"}]}, False),
+        ([1], [1.0], {"anyOf": [{"type": "array", "items": {"type": "number"}}, {"type": "null"}]}, True),
+        ({"a": 1}, {"a": 1.0}, {"type": "object", "additionalProperties": {"type": "number"}}, True),
+        ({"a": 1}, {"a": 1.0}, {"anyOf": [{"type": "null"}, {"properties": {"a": {"type": "number"}}}]}, True),
     ],
 )  # fmt: skip
 def test_values_are_equal_with_their_types(a, b, schema, expected):
