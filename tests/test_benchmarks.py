@@ -1,32 +1,57 @@
-"""The benchmarks run to their end and say what they promise; on a small shape, so that their figures mean nothing."""
+"""The benchmarks run to their end and say what they promise; on a small shape, so that their figures mean nothing.
+
+Here the sides run in this process one after another; that they have one each is for memory, and tested apart.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
-import subprocess
 import sys
 
 import pytest
 
 from pipeline.model import EMBEDDED
 
-pytestmark = pytest.mark.skipif(not (EMBEDDED / "config.json").is_file(), reason="the benchmarks use the embedded base's tokenizer")
+needs_tokenizer = pytest.mark.skipif(not (EMBEDDED / "config.json").is_file(), reason="the embedded base's tokenizer is used")
 
 
-def run(root, script, folder, *words) -> tuple[str, dict]:
-    out = folder / "found.json"
-    command = [sys.executable, str(root / "benchmarks" / script), "--shape", "small", "--json", str(out), *words]
-    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280)
-    assert ran.returncode == 0, ran.stderr[-3000:]
-    return ran.stdout, json.loads(out.read_text("utf-8"))
+@pytest.fixture
+def measure(root, monkeypatch):
+    monkeypatch.syspath_prepend(str(root / "benchmarks"))
+    return importlib.import_module("parts.measure")
 
 
-@pytest.mark.slow
-def test_training_speed(root, tmp_path):
+@pytest.fixture
+def run(measure, monkeypatch, tmp_path, capsys):
+    """Run a benchmark by its file's name; returns what it printed and what it wrote."""
+    from trl.trainer import utils
+
+    monkeypatch.setattr(utils, "_use_triton", utils._use_triton)  # changed by one side, put back at the end
+    said = []
+    monkeypatch.setattr(measure, "say", lambda **facts: said.append(facts))
+
+    def benchmark(name, *words):
+        module, out = importlib.import_module(name), tmp_path / "found.json"
+
+        def child(script, job):
+            said.clear()
+            module.child(json.loads(json.dumps(job)))
+            return json.loads(json.dumps(said))
+
+        monkeypatch.setattr(measure, "child", child)
+        monkeypatch.setattr(sys, "argv", [name, "--shape", "small", "--json", str(out), *words])
+        module.main()
+        return capsys.readouterr().out, json.loads(out.read_text("utf-8"))
+
+    return benchmark
+
+
+@needs_tokenizer
+def test_training_speed(run):
     words = ("--quick", "--rounds", "1", "--prefixes", "20", "40", "--device", "cpu", "--dtype", "bfloat16")
-    printed, found = run(root, "train_speed.py", tmp_path, *words)
-    assert set(found["sides"]) == {"ours", "strongest", "cookbook"}
-    assert set(found["configuration"]) == set(found["sides"])
+    printed, found = run("train_speed", *words, "--sides", "ours", "ours_checkpointing", "strongest", "cookbook", "cookbook_float32")
+    assert set(found["configuration"]) == set(found["sides"]) and len(found["sides"]) == 5
     for key in ("ratio_cookbook", "ratio_strongest", "cpu_ratio_cookbook", "memory_ratio_strongest"):
         assert set(found[key]) == {"20", "40"} and min(found[key].values()) > 0
     for side in found["sides"].values():
@@ -37,18 +62,39 @@ def test_training_speed(root, tmp_path):
     assert "strongest" in printed and "What bounds a step" in printed
 
 
-@pytest.mark.slow
-def test_generation_speed(root, tmp_path):
-    words = ("--quick", "--rounds", "1", "--requests", "6", "--device", "cpu", "--dtypes", "float32")
-    printed, found = run(root, "generate_speed.py", tmp_path, *words)
+def test_generation_speed(run):
+    printed, found = run("generate_speed", "--rounds", "1", "--requests", "6", "--device", "cpu", "--dtypes", "float32", "bfloat16")
     assert found["identical"] is True and found["different_tokens"] > 10
-    assert set(found["sides"]["float32"]) == {"ours", "plain"} and found["ratio"]["float32"] > 0
+    for dtype in ("float32", "bfloat16"):
+        assert set(found["sides"][dtype]) == {"ours", "plain"} and found["ratio"][dtype] > 0
     assert "float32, ours in batches of 6: 6 of 6" in printed
 
 
-@pytest.mark.slow
-def test_a_whole_fine_tune(root, tmp_path):
-    printed, found = run(root, "finetune_270m.py", tmp_path, "--quick", "--data", str(tmp_path / "none"))
+@needs_tokenizer
+def test_a_whole_fine_tune(run, tmp_path):
+    printed, found = run("finetune_270m", "--quick", "--data", str(tmp_path / "none"))
     assert len(found["steps"]) == found["total_steps"] and found["peak_bytes"] > 2**20
     assert found["tokens"]["rows_that_share_it"] == found["tokens"]["rows"]
     assert "at GEMM speed" in printed
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {folder!r})
+from parts import measure
+if "fail" in sys.argv[-1]:
+    sys.exit("it went wrong")
+measure.reset_peak("cpu")
+block = bytearray(64 * 2**20)
+print("chatter of a library")
+measure.say(peak=measure.peak("cpu"), job=sys.argv[-1])
+"""
+
+
+def test_a_child_says_what_it_took_and_why_it_failed(measure, root, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.format(folder=str(root / "benchmarks")), "utf-8")
+    (line,) = measure.child(str(script), {"n": 1})
+    assert line["job"] == '{"n": 1}' and line["peak"] > 64 * 2**20
+    with pytest.raises(RuntimeError, match="it went wrong"):
+        list(measure.child(str(script), {"fail": True}))

@@ -41,6 +41,7 @@ def child(script: str, job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         finally:
             process.kill()
             process.wait()
+            process.stdout.close()
 
 
 def say(**facts: Any) -> None:
