@@ -14,7 +14,8 @@ every position unless told that there is Triton; it is told so. On a GPU it need
 long, so padding-free batches and packing would gain nothing (and on a CPU would attend across all rows); Liger needs a GPU, and TRL
 1.16 uses its layer kernels only.
 
-A round runs each side once, one after another, each in a process of its own that is alone in memory; rounds repeat, figures are medians.
+A round runs each side once, one after another, each in a process of its own that is alone in memory; rounds repeat, figures are medians,
+memory the largest. Ratios of speed are ours over theirs; so are those of memory, where less is better.
 --quick leaves the two variants out, and times one batch of a peer's step instead of all (--batches), taking the others to be as long: they
 are the same work on other random tokens. The optimiser is timed whole. It does not know whether the machine was quiet: compare CPU seconds.
 """
