@@ -1,6 +1,6 @@
 """Make the embedded base model from nothing: a tokenizer, then a few million parameters that copy, then that call.
 
-    python -m pipeline.base.pretrain --out DIR --steps 3200          about 90 minutes on 2 cores; run again to go on after a crash
+    python -m pipeline.base.pretrain --out DIR --steps 3600          about 90 minutes on 2 cores; run again to go on after a crash
 
 A model of this size learns to call tools only if it first learns to copy. So a first stage repeats random tokens after a separator,
 until it is right 97 times in 100; the second draws tool sets and requests (synthetic.py), a few sets a step, the requests of a set
@@ -179,7 +179,7 @@ def write_checkpoint(model: Gemma3ForCausalLM, folder: Path, tokenizer_model: by
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the state of the run and the finished checkpoint/")
-    parser.add_argument("--steps", type=int, default=3200, help="steps of the second stage")
+    parser.add_argument("--steps", type=int, default=3600, help="steps of the second stage")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
