@@ -151,3 +151,13 @@ def test_importing_adds_or_replaces(project, tmp_path):
 def test_an_import_of_nothing_says_so(project):
     with pytest.raises(PipelineError, match="Choose a file"):
         editing.import_files(project, None, None, " ", False)
+
+
+def test_a_damaged_dataset_is_replaced_by_an_import(project, tmp_path):
+    (project.dataset_path / "examples.jsonl").write_text("{broken")
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"user_content": "hall on", "tool_name": "set_light", "tool_arguments": "{\\"room\\": \\"hall\\", \\"on\\": true}"}\n')
+    with pytest.raises(PipelineError, match="cannot be read"):
+        editing.import_files(project, str(file), None, json.dumps([LIGHT]), False)
+    editing.import_files(project, str(file), None, json.dumps([LIGHT]), True)
+    assert len(rows(project)) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.ui import layout, session, state
+from pipeline.ui import dataset_tab, layout, session, state
 from pipeline.ui.session import STEPS
 
 
@@ -34,9 +34,12 @@ def test_every_step_has_a_state_in_words(tmp_path, monkeypatch):
 
 def test_a_damaged_dataset_is_said_and_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDIO_WORKSPACE", str(tmp_path))
-    project = session.project_of(layout.open_sample(None))
+    key = layout.open_sample(None)
+    project = session.project_of(key)
     (project.dataset_path / "examples.jsonl").write_text("{broken")
     assert state.steps(project)["dataset"] == "cannot be read"
+    shown = dataset_tab.show(key, None, "", "", "", "", 0, None)
+    assert "cannot be read" in shown[7].value and "Import a dataset in its place" in shown[7].value
 
 
 def test_a_projects_name_is_text_in_the_list(tmp_path, monkeypatch):

@@ -72,8 +72,11 @@ def _tool(found: Known | None, name: Any) -> ToolSpec | None:
 @door
 def show(key: Any, shown: Any, text: str, tool: str, problem: str, split: str, page: int, index: Any) -> list[Any]:
     """Everything in the tab, from disk. Another project than the one shown starts with clean filters and closed forms."""
-    project = find_project(key)
-    found = known(project)
+    project, damage = find_project(key), ""
+    try:
+        found = known(project)
+    except PipelineError as problem:
+        found, damage = None, note(f"{problem} Import a dataset in its place.", "bad")
     rows = bool(found and found.dataset.examples)
     fresh = (project.id if project else None) != shown
     wanted = Filter() if fresh else Filter(text, tool, problem, split)
@@ -82,12 +85,14 @@ def show(key: Any, shown: Any, text: str, tool: str, problem: str, split: str, p
     page, index = (0, None) if fresh else (page, _row(found, index))
     names = [each.name for each in found.dataset.tools] if found else []
     ready = rows and not found.must_fix
+    choice = {"value": REPLACE} if damage else {"value": ADD} if fresh else {}  # what an import does; else as it was chosen
     return [
         project.id if project else None, wanted.text, gr.Dropdown(choices=[EVERY_TOOL, *names, NO_CALL], value=wanted.tool),
         wanted.problem, wanted.split, page, index,
-        gr.HTML(view.health(found) if rows else "", visible=rows), view.tool_cards(found), gr.Column(visible=rows),
+        gr.HTML(view.health(found) if rows else damage, visible=rows or bool(damage)), view.tool_cards(found), gr.Column(visible=rows),
         view.table(found, wanted, page, index), gr.Button(interactive=found is not None), gr.Dropdown(choices=names, value=None),
-        gr.Radio(visible=found is not None), gr.Button(interactive=ready), "" if ready else note(_wanting(found, rows)),
+        gr.Radio(visible=found is not None or bool(damage), **choice), gr.Button(interactive=ready),
+        "" if ready else note(_wanting(found, rows)),
         *([gr.Column(visible=not rows), "", gr.Column(visible=False), gr.Column(visible=False)] if fresh else [gr.skip()] * 4),
     ]  # fmt: skip
 

@@ -109,7 +109,9 @@ def tool_cards(known: Known | None) -> str:
 
 def table(known: Known | None, wanted: Filter, page: int, chosen: int | None) -> str:
     """One page of the rows that pass the filter; a row's button opens it in its place."""
-    if known is None or not known.dataset.examples:
+    if known is None:
+        return empty("No examples yet", "An example is something a person says, and the call it should lead to. First add a tool.")
+    if not known.dataset.examples:
         return empty("No examples yet", "An example is something a person says, and the call it should lead to. Import some, or write one.")
     rows = wanted.rows(known)
     if not rows:

@@ -27,15 +27,18 @@ A_CALL = '[{"name": "set_light", "arguments": {"on": true}}]'
 CHANGED_MEANWHILE = "That row has changed or moved meanwhile. Choose it again in the table."
 
 
-def _change(project: Project, change: Callable[[ToolDataset], ToolDataset]) -> ToolDataset:
-    """Save what `change` makes of the dataset; a project without one starts from an empty one."""
+def _change(project: Project, change: Callable[[ToolDataset], ToolDataset], afresh: bool = False) -> ToolDataset:
+    """Save what `change` makes of the dataset; a project without one, or `afresh`, starts from an empty one."""
     with _locks[project.path]:
-        there = (project.dataset_path / data.TOOLS_FILE).is_file()
-        changed = data.split(change(data.load(project.dataset_path) if there else ToolDataset((), ())))
+        changed = data.split(change((None if afresh else _there(project)) or ToolDataset((), ())))
         if not changed.tools:
             raise DataError("A dataset needs at least one tool. Add another one before removing this.")
         data.save(changed, project.dataset_path)
         return changed
+
+
+def _there(project: Project) -> ToolDataset | None:
+    return data.load(project.dataset_path) if (project.dataset_path / data.TOOLS_FILE).is_file() else None
 
 
 # -- tools
@@ -187,15 +190,14 @@ def import_files(project: Project, examples: str | None, tools: str | None, past
     given = sources.tools_from(tools) if tools else tools_from_json(pasted) if pasted.strip() else None
     if not examples and given is None:
         raise DataError("Choose a file with examples, or describe your tools, and import again.")
-    there = data.load(project.dataset_path) if (project.dataset_path / data.TOOLS_FILE).is_file() else None
-    known = given or (there.tools if there else None)
+    known = given
+    if known is None and (there := _there(project)):
+        known = there.tools
     found, report = importers.read(examples, list(known) if known else None) if examples else (ToolDataset(tuple(given), ()), None)
 
     def change(dataset: ToolDataset) -> ToolDataset:
-        if replace_all:
-            return found
         tools = {tool.name: tool for tool in (*dataset.tools, *found.tools)}
         return ToolDataset(tuple(tools.values()), (*dataset.examples, *found.examples))
 
-    _change(project, change)
+    _change(project, (lambda _: found) if replace_all else change, afresh=replace_all)
     return report
