@@ -24,9 +24,13 @@ demo: .venv/installed  ## the whole job on the sample data, without a browser, i
 	rm -rf out/demo
 	$(BIN)/python -m pipeline demo --out out/demo
 
-bench: .venv/installed-dev  ## every benchmark, each prints a table and writes out/bench/NAME.json
+bench: .venv/installed-dev  ## every benchmark, about an hour on 2 cores; each prints a table and writes out/bench/NAME.json
 	mkdir -p out/bench
-	for script in benchmarks/*.py; do $(BIN)/python "$$script" --json "out/bench/$$(basename "$$script" .py).json" || exit 1; done
+	$(BIN)/python benchmarks/startup.py --json out/bench/startup.json
+	$(BIN)/python benchmarks/base_quality.py --json out/bench/base_quality.json
+	$(BIN)/python benchmarks/train_speed.py --quick --json out/bench/train_speed.json
+	$(BIN)/python benchmarks/generate_speed.py --quick --json out/bench/generate_speed.json
+	$(BIN)/python benchmarks/finetune_270m.py --json out/bench/finetune_270m.json
 
 lint: .venv/installed-dev  ## ruff
 	$(BIN)/ruff check .

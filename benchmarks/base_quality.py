@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from parts import ROOT
+
 from pipeline import importers, model, samples, scores
 from pipeline.base.synthetic import PLAIN, WIDE, Mix, World
 from pipeline.config import TrainConfig
@@ -98,7 +100,7 @@ def real_dataset(folder: Path) -> ToolDataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", default="embedded")
-    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--sets", type=int, default=200)
     parser.add_argument("--json", type=Path)
