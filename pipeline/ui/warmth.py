@@ -30,6 +30,8 @@ def start() -> threading.Timer:
 
 
 def _load() -> None:
+    for library in ("torchao", "torch.utils._pytree"):  # which of its GPU kernels a CPU cannot load is no news for the app's log
+        logging.getLogger(library).setLevel(logging.ERROR)
     for name in HEAVY:
         try:
             importlib.import_module(name)
