@@ -32,6 +32,10 @@ elif what == "fail":
     sys.exit(1)
 elif what == "crash":
     raise ValueError("a defect")
+elif what == "token":
+    import os
+    print(json.dumps({"token": os.environ.get("HF_TOKEN")}))
+    sys.exit(0)
 elif what == "stopped":
     print(json.dumps({"status": "paused"}))
     sys.exit(143)
@@ -238,6 +242,18 @@ def test_a_deleted_run_leaves_the_line(line):
     shutil.rmtree(job.run)
     line.tick()
     assert line.unfinished() == []
+
+
+def test_a_damaged_record_does_not_hold_up_the_others(line):
+    damaged, sound = submit(line, "say", "x"), submit(line, "say", "y", run="b")
+    (damaged.folder / "job.json").write_text("{")
+    assert until(line, sound, DONE).result == {"said": "y"}
+    assert line.unfinished() == []
+
+
+def test_the_servers_token_is_not_handed_to_jobs(line, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    assert until(line, submit(line, "token", "x"), DONE).result == {"token": None}
 
 
 def test_a_program_that_cannot_be_started_is_a_failed_job(tmp_path):

@@ -126,7 +126,7 @@ class Line:
         Raises RunError when this run already has such a job, or when the visitor or the machine has too many.
         """
         with self._lock():
-            here = [self.read(path) for path in self._unfinished()]
+            here = self._unfinished()
             mine = [job for job in here if job.session == session]
             if any(Path(job.run) == Path(run).resolve() and job.args == tuple(args) for job in mine):
                 raise RunError(f"{title} is already in the line; wait for it or stop it first.")
@@ -186,8 +186,7 @@ class Line:
 
     def unfinished(self, session: str | None = None) -> list[Job]:
         """Jobs that wait or run, in their order; only those of one visitor if `session` is given."""
-        jobs = [self.read(path) for path in self._unfinished()]
-        return [job for job in jobs if not job.over and session in (None, job.session)]
+        return [job for job in self._unfinished() if not job.over and session in (None, job.session)]
 
     def progress(self, job: Job) -> Progress:
         """What the job last said about itself; before its first word, how long such jobs take here."""
@@ -240,8 +239,7 @@ class Line:
         with self._lock():
             running = 0
             waiting: list[Job] = []
-            for path in self._unfinished():
-                job = self.read(path)
+            for job in self._unfinished():
                 if job.over:  # a server died between the two writes of `_finish`
                     self._forget(job)
                 elif job.status == WAITING:
@@ -298,19 +296,18 @@ class Line:
         for pointer in self.folder.glob(f"*-{job.id}"):
             pointer.unlink(missing_ok=True)
 
-    def _unfinished(self) -> list[Path]:
-        """Folders of the jobs in the line, in order; pointers to runs that were deleted are dropped."""
-        folders = []
+    def _unfinished(self) -> list[Job]:
+        """The jobs in the line, in order. Pointers to runs that were deleted, or to jobs that cannot be read, are dropped."""
+        found = []
         for pointer in sorted(self.folder.glob("[0-9]*-*")):
             try:
-                folder = Path(pointer.read_text("utf-8"))
-            except FileNotFoundError:
+                found.append(self.read(pointer.read_text("utf-8")))
+            except FileNotFoundError:  # it ended in this moment
                 continue
-            if (folder / "job.json").exists():
-                folders.append(folder)
-            else:
+            except RunError as problem:
+                log.warning("dropped from the line: %s", problem)
                 pointer.unlink(missing_ok=True)
-        return folders
+        return found
 
     def _write(self, job: Job) -> None:
         write_atomic(job.folder / "job.json", json.dumps(asdict(job), indent=1, ensure_ascii=False))

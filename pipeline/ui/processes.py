@@ -14,6 +14,8 @@ from pathlib import Path
 
 import psutil
 
+from pipeline.child import SECRETS
+
 NICENESS = 5
 """How much children give way to the server, so that pages answer quickly while both cores train."""
 
@@ -24,8 +26,9 @@ _children: dict[int, subprocess.Popen] = {}
 def start(argv: Sequence[str], cwd: Path, stdout: Path, stderr: Path) -> tuple[int, float]:
     """Start `argv` (never through a shell) as the leader of a new session; return its id and its birth time in seconds.
 
-    Raises OSError when the program cannot be started.
+    Hub tokens of the server are not handed down. Raises OSError when the program cannot be started.
     """
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     with stdout.open("ab") as out, stderr.open("ab") as err:
         child = subprocess.Popen(
             list(argv),
@@ -34,7 +37,7 @@ def start(argv: Sequence[str], cwd: Path, stdout: Path, stderr: Path) -> tuple[i
             stdout=out,
             stderr=err,
             start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env=environment | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
     _children[child.pid] = child
     try:
