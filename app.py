@@ -12,11 +12,14 @@ demo = layout.build()
 
 if __name__ == "__main__":
     demo.queue(max_size=100, default_concurrency_limit=4)
-    demo.launch(
-        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
-        theme=layout.theme(), css_paths=layout.CSS, show_error=False, run_history=False, enable_monitoring=False,
-        max_file_size="20mb", footer_links=["gradio", "settings"], prevent_thread_lock=True, ssr_mode=False,
-    )  # fmt: skip
+    try:
+        demo.launch(
+            server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+            server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+            theme=layout.theme(), css_paths=layout.CSS, show_error=False, run_history=False, enable_monitoring=False,
+            max_file_size="20mb", footer_links=["gradio", "settings"], prevent_thread_lock=True, ssr_mode=False,
+        )  # fmt: skip
+    except OSError as error:  # the port is taken, and the message says what to do
+        raise SystemExit(f"The studio could not start: {error}") from None
     warmth.start()
     demo.block_thread()
