@@ -116,7 +116,7 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
         raise PipelineError("Type a request first, or choose one of the suggestions.")
     if len(request) > answers.MAX_REQUEST:
         raise PipelineError(f"A request may have {answers.MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
-    run = project.run(run_id) if run_id else None
+    run = project.run(run_id) if run_id else next(iter(trained_runs(project)), None)  # Enter can be faster than the list of runs
     dataset = _dataset(project, run)
     messages = conversation(request, dataset)
     blank = [gr.Column(visible=False), "", None, "", gr.Code(visible=False), ""]

@@ -99,9 +99,10 @@ def show(key: Any, run_id: Any, *choices: Any) -> list[Any]:
     if project is None or (run is None and known(project) is None):
         words = empty("No training yet", NOTHING)
         return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", "", HIDE, "", None, *_live(None)]
-    busy = {one.id for one in project.runs() if _job(one)}
+    busy = {one.id for one in project.runs() if any(not job.over for job in _line().of_run(one.path))}
+    training = any(_job(one) for one in project.runs())
     return [
-        HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not busy),
+        HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not training),
         gr.update(visible=run is not None), *plan(key, run.id if run else None, *choices),
         train_view.run_list(project.runs(), run.id if run else None, busy), run.id if run else None, *_live(run),
     ]  # fmt: skip
@@ -258,8 +259,7 @@ def choose(key: Any, run_id: Any, event: gr.EventData) -> Any:
     run = run_of(key, wanted)
     if verb == "open":
         return run.id
-    job = _job(run)
-    if job is not None:
-        raise RunError(f"{run.title} is being trained. Stop it before deleting it.")
+    if any(not job.over for job in _line().of_run(run.path)):
+        raise RunError(f"{run.title} is being worked on. Stop that before deleting it.")
     run.delete()
     return None if run_id == wanted else run_id

@@ -69,6 +69,7 @@ def test_from_the_first_page_to_a_checked_file(page, app, tmp_path):
     assert verdict.inner_text() in VERDICTS.values()
 
     click.button("Talk to it")
+    expect(page.get_by_text("Requests that training does not see")).to_be_visible()
     page.get_by_label("Request", exact=True).fill("turn the kitchen light on")
     page.keyboard.press("Enter")
     for who in ("base", "tuned"):
