@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from pipeline.ui import layout, warmth  # noqa: E402
+from pipeline.ui import jobs, layout, session, warmth  # noqa: E402
 
 demo = layout.build()
 
@@ -21,5 +21,6 @@ if __name__ == "__main__":
         )  # fmt: skip
     except OSError as error:  # the port is taken, and the message says what to do
         raise SystemExit(f"The studio could not start: {error}") from None
+    jobs.line_of(session.workspace().root)  # what waited when the last server ended goes on, with or without a visitor
     warmth.start()
     demo.block_thread()
