@@ -1,14 +1,20 @@
-"""Files that are whole or absent: written beside their final name, flushed to disk, then renamed.
+"""Files that are whole or absent: written beside their final name, flushed to disk, then renamed; and folders held by one at a time.
 
 Knows nothing of what is in them. Everything that the project writes and later reads back goes through here.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+
+BETWEEN_TRIES = 0.2
+"""Seconds between two tries to take a folder that somebody else holds."""
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
@@ -43,6 +49,32 @@ def write_all(folder: str | os.PathLike, contents: Mapping[str, bytes | str]) ->
     for name, data in raw.items():
         write_atomic(Path(folder) / name, data)
     return Path(folder)
+
+
+@contextmanager
+def exclusive(folder: str | os.PathLike, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """This thread alone holds `folder`; another thread or process that wants it waits, and so must not hold it already.
+
+    `waiting` is called again and again while it waits; what it raises ends that. The lock is on the folder itself, so that no file is
+    left in it, and the kernel lets go of it when the process dies. Raises OSError if there is no such folder.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        while waiting is not None and not _taken(handle):
+            waiting()
+            time.sleep(BETWEEN_TRIES)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_folder(folder: Path) -> None:

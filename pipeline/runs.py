@@ -15,7 +15,6 @@ does not know who a visitor is: whoever knows a session's unguessable id owns it
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -34,7 +33,7 @@ from pipeline.config import TrainConfig
 from pipeline.dataset import ToolDataset
 from pipeline.dataset import load as load_dataset
 from pipeline.errors import RunError
-from pipeline.files import write_atomic
+from pipeline.files import exclusive, write_atomic
 from pipeline.journal import append_line, read_lines, read_object
 
 STATUSES = ("new", "training", "paused", "done", "failed")
@@ -118,7 +117,7 @@ class Run:
 
     def update(self, **changes: Any) -> None:
         """Replace keys of run.json in one step; other processes that do the same wait for each other. Raises RunError."""
-        with self._exclusive():
+        with exclusive(self.path):
             self._write(changes)
 
     def _write(self, changes: Mapping[str, Any]) -> None:
@@ -128,12 +127,6 @@ class Run:
         if changes.get("status", "new") not in STATUSES:
             raise RunError(f"The status of a run is one of {', '.join(STATUSES)}, found {changes['status']!r}.")
         write_atomic(self._json, json.dumps({**info, **changes}, indent=1, ensure_ascii=False))
-
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        with open(self.path / ".lock", "a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
-            yield
 
     @property
     def id(self) -> str:
@@ -168,7 +161,7 @@ class Run:
     @contextmanager
     def claim(self) -> Iterator[None]:
         """This process trains the run now. Raises RunError if another one does."""
-        with self._exclusive():
+        with exclusive(self.path):
             if _is_alive(process := self.info["process"]):
                 raise RunError(f"{self.path} is being trained by process {process['pid']}; wait for it or stop it first.")
             self._write({"process": {"pid": os.getpid(), "started": _started(os.getpid())}})

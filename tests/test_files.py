@@ -1,4 +1,4 @@
-"""A file is whole or as it was."""
+"""A file is whole or as it was, and a folder is held by one at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pipeline.files import write_all, write_atomic
+from pipeline.files import exclusive, write_all, write_atomic
 
 
 def test_a_file_is_written_with_its_folder_and_newlines(tmp_path):
@@ -53,3 +53,30 @@ def test_readers_never_see_a_part(tmp_path):
     done.set()
     reader.join()
     assert seen <= set(texts)
+
+
+def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(tmp_path):
+    order, waited = [], threading.Event()
+
+    def second():
+        with exclusive(tmp_path, waited.set):
+            order.append("second")
+
+    with exclusive(tmp_path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waited.wait(10)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"] and os.listdir(tmp_path) == []
+
+
+def test_who_waits_for_a_folder_can_give_up(tmp_path):
+    def give_up():
+        raise KeyboardInterrupt
+
+    with exclusive(tmp_path):
+        with pytest.raises(KeyboardInterrupt), exclusive(tmp_path, give_up):
+            pass
+    with exclusive(tmp_path, give_up):
+        pass
