@@ -33,7 +33,7 @@ def evaluate(
     """The report of `on` ("base", "tuned", "litertlm" or "gguf") on the rows of `split`, also saved as eval/<on>-<split>.json.
 
     Answers are cut after `max_new_tokens`; None allows SPARE more than the longest expected one has. `limit` takes the first so many
-    rows only, and saves nothing. `artifact` is the file to run; None takes the newest of its format in the run's artifacts.
+    rows only, and saves nothing. `artifact` is the file to run; None takes the newest of its format that the run was exported to.
     Raises ConfigError, RunError, ModelError and ExportError.
     """
     EvalConfig(on=on, split=split, max_new_tokens=max_new_tokens, limit=limit).check()
@@ -91,12 +91,14 @@ def model_path(run: Run, on: str) -> str:
 
 
 def _artifact(run: Run, format: str) -> Path:
-    from pipeline.export import artifacts
+    from pipeline.export import newest
 
-    found = [one for one in artifacts(run.artifacts_path) if one.format == format]
-    if not found:
-        raise RunError(f"{run.path} has no .{format} file in its artifacts yet; export it first (export --format {format}).")
-    return Path(found[-1].path)
+    found = newest(run, format)
+    if found is None:
+        raise RunError(
+            f"{run.path} has no .{format} file in its artifacts yet; export it first (export --format {format}), or name one with --file."
+        )
+    return Path(found.path)
 
 
 def _after_loading(progress: Callable[[float, str], None]) -> Callable[[float, str], None]:

@@ -63,7 +63,7 @@ def _train(stage: argparse.ArgumentParser) -> None:
 
 def _evaluate(stage: argparse.ArgumentParser) -> None:
     _add_run(stage)
-    stage.add_argument("--file", type=Path, metavar="FILE", help="the exported file to score (default: the newest in the run's artifacts)")
+    stage.add_argument("--file", type=Path, metavar="FILE", help="the exported file to score (default: the newest that was exported)")
     _add(stage, EvalConfig.options())
 
 

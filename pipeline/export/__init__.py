@@ -1,7 +1,7 @@
 """A tuned model as a file that runs elsewhere, made, run and compared before it gets its name.
 
 `export` does one format. A file that fails its check is deleted and the error says what failed. Beside the artifacts lie artifacts.json,
-what is known of each, and README.md, the model card.
+what is known of each, and README.md, the model card. In the run's own folder elsewhere.json names the files that went to other ones.
 
 litert.py (convert.py, bundle.py, tokenizer.py), gguf.py and merged.py make the files; source.py says what a file must be able to do,
 verify.py whether it does; inspect.py (containers.py) looks into any file; card.py (usage.py) writes the card.
@@ -23,13 +23,14 @@ from pipeline.errors import ExportError
 from pipeline.export.inspect import as_text, inspect
 from pipeline.export.source import Source
 from pipeline.export.workplace import work_folder
-from pipeline.files import write_atomic
+from pipeline.files import exclusive, write_atomic
 from pipeline.runs import Run
 
-__all__ = ["FORMATS", "Artifact", "artifacts", "as_text", "export", "export_checkpoint", "inspect"]
+__all__ = ["FORMATS", "Artifact", "artifacts", "as_text", "export", "export_checkpoint", "inspect", "newest"]
 
 FORMATS = ("litertlm", "task", "tflite", "gguf", "merged")
 LIST = "artifacts.json"
+ELSEWHERE = "elsewhere.json"
 CACHE = ".cache"
 REQUESTS = 20
 
@@ -79,7 +80,9 @@ def export(
     artifact = export_checkpoint(
         source, format, quantize, folder, run.artifacts_path / CACHE, progress, requests, cache_length=cache_length, wrap_turns=wrap_turns
     )
-    write_card(run, folder)
+    _remember(run, artifact)
+    with exclusive(folder):
+        write_card(run, folder)
     return artifact
 
 
@@ -134,15 +137,15 @@ def export_checkpoint(
 
 def artifacts(folder: str | Path) -> list[Artifact]:
     """What was exported into `folder` and is still there, oldest first."""
-    file = Path(folder) / LIST
-    if not file.is_file():
-        return []
-    try:
-        found = [Artifact(**entry) for entry in json.loads(file.read_text("utf-8"))["artifacts"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ExportError(f"{file} cannot be read ({error}); delete it and export again.") from error
-    here = [Artifact(**asdict(one) | {"path": str(Path(folder) / Path(one.path).name)}) for one in found]
+    here = [replace(one, path=str(Path(folder) / Path(one.path).name)) for one in _listed(Path(folder) / LIST)]
     return [one for one in here if Path(one.path).exists()]
+
+
+def newest(run: Run, format: str) -> Artifact | None:
+    """The last file of `format` that was made of the run, in its artifacts or, if it is unchanged there, in another folder."""
+    other = [one for one in _listed(run.artifacts_path / ELSEWHERE) if one.format == format and _is_unchanged(one)]
+    here = [one for one in artifacts(run.artifacts_path) if one.format == format]
+    return next(reversed([*here, *other]), None)
 
 
 def file_name(run: Run) -> str:
@@ -152,9 +155,46 @@ def file_name(run: Run) -> str:
 
 
 def _record(folder: Path, artifact: Artifact) -> None:
-    others = [one for one in artifacts(folder) if one.path != artifact.path]
-    entries = [asdict(one) | {"path": Path(one.path).name} for one in (*others, artifact)]
-    write_atomic(folder / LIST, json.dumps({"artifacts": entries}, indent=1, ensure_ascii=False))
+    """Add it to the list of its folder, which other exports may be adding to."""
+    with exclusive(folder):
+        others = [one for one in artifacts(folder) if one.path != artifact.path]
+        _write_list(folder / LIST, [replace(one, path=Path(one.path).name) for one in (*others, artifact)])
+
+
+def _remember(run: Run, artifact: Artifact) -> None:
+    """What lies in other folders and is newer than the run's own file of the format, for `newest`; the last one is the newest."""
+    home = run.artifacts_path.resolve()
+    home.mkdir(exist_ok=True)
+    with exclusive(home):
+        known = _listed(home / ELSEWHERE)
+        if Path(artifact.path).parent == home:
+            kept = [one for one in known if one.format != artifact.format]
+        else:
+            kept = [*(one for one in known if one.path != artifact.path), artifact]
+        if kept != known:
+            _write_list(home / ELSEWHERE, kept)
+
+
+def _listed(file: Path) -> list[Artifact]:
+    if not file.is_file():
+        return []
+    try:
+        return [Artifact(**entry) for entry in json.loads(file.read_text("utf-8"))["artifacts"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ExportError(f"{file} cannot be read ({error}); delete it and export again.") from error
+
+
+def _write_list(file: Path, found: list[Artifact]) -> None:
+    write_atomic(file, json.dumps({"artifacts": [asdict(one) for one in found]}, indent=1, ensure_ascii=False))
+
+
+def _is_unchanged(artifact: Artifact) -> bool:
+    """Whether the file is still the one that was made: its name may have been given to another since."""
+    path = Path(artifact.path)
+    try:
+        return path.is_file() and path.stat().st_size == artifact.size and _measure(path) == (artifact.size, artifact.sha256)
+    except OSError:
+        return False
 
 
 def _measure(made: Path) -> tuple[int, str]:

@@ -19,6 +19,7 @@ from pipeline.export.convert import RECIPES
 from pipeline.export.inspect import inspect
 from pipeline.export.source import Lengths, Row, Source
 from pipeline.export.workplace import work_folder
+from pipeline.files import exclusive
 from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE, render_prompt
 from pipeline.tools import TRIGGER, ToolSpec
 
@@ -44,13 +45,16 @@ def make(
     lengths = source.lengths(cache_length)
     pieces = work / "tokenizer.model"
     pieces.write_bytes(tokenizer.sentencepiece_model(source.checkpoint, source.texts()))
-    float32 = _float32(source, lengths, cache, lambda fraction, message: progress(0.85 * fraction, message))
     tflite, out = work / "model.tflite", work / f"{source.name}-{quantize}.{format}"
-    job: dict[str, Any] = {"float32": str(float32), "quantize": quantize, "tflite": str(out if format == "tflite" else tflite)}
+    job: dict[str, Any] = {"quantize": quantize, "tflite": str(out if format == "tflite" else tflite)}
     if format != "tflite":
         job["bundle"] = {"format": format, "tflite": str(tflite), "tokenizer": str(pieces), "out": str(out)}
         job["bundle"] |= _settings(source, format, quantize, pieces.read_bytes(), lengths, wrap_turns)
-    child.run("pipeline.export.convert", job, progress, f"Making the .{format}")
+    cache.mkdir(parents=True, exist_ok=True)
+    # Another export of the run waits: it needs the same conversion, or would clear away the one that is being read.
+    with exclusive(cache, lambda: progress(0.0, "Waiting for another export")):
+        job["float32"] = str(_float32(source, lengths, cache, lambda fraction, message: progress(0.85 * fraction, message)))
+        child.run("pipeline.export.convert", job, progress, f"Making the .{format}")
     found = inspect(out)
     _as_intended(found, pieces, lengths, quantize, wrap_turns)
     details = {
@@ -109,12 +113,14 @@ def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int
 
 
 def _float32(source: Source, lengths: Lengths, cache: Path, progress: child.Progress) -> Path:
-    """The float32 .tflite of the checkpoint with these lengths, from `cache` or converted into it; one of others is removed from there."""
+    """The float32 .tflite of the checkpoint with these lengths, from `cache` or converted into it; one of others is removed from there.
+
+    The caller holds `cache` as long as it needs the file.
+    """
     named = hashlib.sha256(f"{source.weights_sha256} {lengths.prefill} {lengths.cache}".encode()).hexdigest()[:20]
     out = cache / f"float32-{named}.tflite"
     if out.is_file():
         return out
-    cache.mkdir(parents=True, exist_ok=True)
     for stale in cache.glob("float32-*.tflite"):
         stale.unlink()
     parameters = sum(file.stat().st_size for file in source.checkpoint.glob("*.safetensors")) / 2
