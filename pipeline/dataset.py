@@ -84,6 +84,9 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
             yield error(
                 f"messages[{index}].role", f"expected one of {', '.join(ROLES)}, found {role!r}", "Correct the role."
             )
+        if role != "tool" and not isinstance(message.get("content"), str | None):
+            found = f"expected text, found {shown(message['content'])}"
+            yield error(f"messages[{index}].content", found, "Write it as one text; `import` joins text given in parts.")
         if role == "user" and index and item.messages[index - 1].get("role") == "tool":  # FORMAT.md, section 5, 10
             lost = "a user message straight after a tool's result loses its header"
             yield Issue(None, f"messages[{index}]", "warning", lost, "Put the assistant's answer between them.")
@@ -122,6 +125,9 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
             yield replace(issue, field=issue.field, message=prefix + issue.message)
         if found := control_tokens_in("\n".join([call.name, *_texts(call.arguments)])):
             yield error(call.name, f"{prefix}an argument holds the control token {found[0]}", "Take it out.")
+    if item.has_earlier_calls:
+        unlearned = "the calls before the last message are not learned: only the last assistant message is"
+        yield Issue(None, "messages", "warning", unlearned, "Add a row that ends with the call.")
 
 
 def _result_problem(message: dict[str, Any]) -> str | None:
@@ -317,7 +323,13 @@ def _read(path: Path) -> str:
         raise DataError(
             f"{path} does not exist; a dataset is a folder with {TOOLS_FILE} and {EXAMPLES_FILE}, as `import` makes it."
         ) from None
-    except (OSError, UnicodeDecodeError) as problem:
+    except NotADirectoryError:
+        raise DataError(
+            f"{path.parent} is a file; a dataset is a folder with {TOOLS_FILE} and {EXAMPLES_FILE}, as `import` makes it."
+        ) from None
+    except OSError as problem:
+        raise DataError(f"{path} cannot be opened ({problem.strerror}); make sure that it is a file that you may read.") from None
+    except UnicodeDecodeError as problem:
         raise DataError(f"{path} cannot be read as UTF-8 text ({problem}).") from None
 
 

@@ -67,6 +67,11 @@ class Example:
         return list(self._calls)
 
     @property
+    def has_earlier_calls(self) -> bool:
+        """Whether the assistant calls something before the final message: that is context only, and not learned."""
+        return any(message.get("role") == "assistant" and message.get("tool_calls") for message in self.prompt)
+
+    @property
     def reply_text(self) -> str:
         """The words of the final assistant message."""
         content = self.completion.get("content")

@@ -140,6 +140,18 @@ BROKEN = {
             ({"name": "set_light", "response": "ok"}, {}, "response must be an object"),
         )
     },
+    "parts": (
+        Example(({"role": "developer", "content": [{"type": "text", "text": DEFAULT}]}, *example("x", [ON]).messages[1:])),
+        "error", "messages[0].content", "expected text, found [",
+    ),
+    "request in parts": (
+        Example((RAW, {"role": "user", "content": [{"type": "text", "text": "x"}]}, example("x", [ON]).completion)),
+        "error", "messages[1].content", "expected text, found [",
+    ),
+    "calls that are not learned": (
+        Example((*example("x", [ON]).messages, {"role": "tool", "name": "set_light", "content": "ok"}, {"role": "assistant", "content": "y"})),
+        "warning", "messages", "the calls before the last message are not learned",
+    ),
     "no developer sentence": (example("x", [ON], developer="Hi."), "warning", "messages", "lack the developer sentence"),
 }  # fmt: skip
 
@@ -334,6 +346,28 @@ def test_a_damaged_folder_says_every_line(tmp_path):
     assert [issue.row for issue in caught.value.issues] == [4, 5, 7, 8, 9]
     path.write_bytes(b"\xff\x00\x01")
     with pytest.raises(DataError, match="cannot be read as UTF-8"):
+        load(tmp_path)
+
+
+def test_what_is_wrong_with_a_path_is_said_as_it_is(tmp_path):
+    (tmp_path / "rows.jsonl").write_text("{}")
+    with pytest.raises(DataError, match=r"rows\.jsonl is a file; a dataset is a folder with tools\.json"):
+        load(tmp_path / "rows.jsonl")
+    save(many(3), tmp_path / "data")
+    (tmp_path / "data" / "tools.json").unlink()
+    (tmp_path / "data" / "tools.json").mkdir()
+    with pytest.raises(DataError, match=r"tools\.json cannot be opened \(Is a directory\); make sure"):
+        load(tmp_path / "data")
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken_text(tmp_path, monkeypatch):
+    save(many(3), tmp_path)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(DataError, match=r"tools\.json cannot be opened \(Permission denied\); make sure that it is a file that you may read\.$"):
         load(tmp_path)
 
 
