@@ -41,6 +41,10 @@ ROLES = {
 SPLITS = {"train": "train", "training": "train"} | dict.fromkeys(
     ("test", "eval", "evaluation", "validation", "valid", "dev"), "test"
 )
+MESSAGE_KEYS = {"role", "content", "tool_calls", "function_call", "tool_call_id", "weight"}
+_TOOL_KEYS = {"description", "parameters", "inputSchema", "input_schema"}
+_TOOL_LISTS = {"tools", "functions", "function_declarations", "functionDeclarations", "result"}
+_AROUND_TOOLS = {*_TOOL_LISTS, "jsonrpc", "id", "nextCursor"}  # what MCP's answer to tools/list has besides
 _CAPITAL_TYPE = re.compile(r'"type": "(STRING|INTEGER|NUMBER|BOOLEAN|ARRAY|OBJECT)"')
 
 
@@ -82,6 +86,7 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
     examples: list[Example] = []
     formats: Counter[str] = Counter()
     changed = 0
+    unlearned: list[int] = []
     for number, row in file.rows:
         changes: list[Issue] = []
 
@@ -100,9 +105,15 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
             continue
         formats[found.name] += 1
         examples.append(Example(messages, None if given is not None else own, _split_of(row)))
+        if examples[-1].has_earlier_calls:
+            unlearned.append(number)
         issues += changes
         changed += bool(changes)
     if not examples:
+        if all(_is_tools(row) for _, row in file.rows):
+            raise DataError(
+                f"{name} holds tools, not examples; give it as the tools (--tools FILE), and the examples in a file of their own."
+            )
         raise DataError(
             summary(
                 f"{name}: none of {len(file.rows)} rows could be read", [i for i in issues if i.severity == "error"]
@@ -116,6 +127,9 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
         )
     dataset = _without_onesided_split(dataset, issues)
     issues += _file_notes(file.rows, parsed_tools, given)
+    if unlearned:
+        message = f"{len(unlearned)} rows (the first: row {unlearned[0]}) have calls before their last message; only that one is learned"
+        issues.append(Issue(None, "messages", "warning", message, "Add rows that end with those calls."))
     report = ImportReport(
         name,
         formats.most_common(1)[0][0],
@@ -126,6 +140,15 @@ def read(path: str | os.PathLike, tools: Any = None) -> tuple[ToolDataset, Impor
         tuple(issues),
     )
     return dataset, report
+
+
+def _is_tools(row: Any) -> bool:
+    """Whether a row is a function description, or a list of them as MCP, Google and OpenAI wrap it."""
+    if not isinstance(row, dict):
+        return False
+    function = row["function"] if isinstance(row.get("function"), dict) else row
+    is_tool = isinstance(function.get("name"), str) and bool(_TOOL_KEYS & function.keys())
+    return is_tool or bool(_TOOL_LISTS & row.keys()) and row.keys() <= _AROUND_TOOLS
 
 
 # --- messages in their exact shape --------------------------------------------------------------------------------------
@@ -143,6 +166,12 @@ def _messages(rough: Any, tools: tuple[ToolSpec, ...], note: Note) -> tuple[dict
     if last < len(messages):
         note("messages", f"{len(messages) - last} messages after the last assistant message were left out")
     messages = messages[:last]
+    for index, message in enumerate(rough[:last]):
+        weight, is_learned = message.get("weight"), index == last - 1
+        if weight is not None and weight == 0 and is_learned:
+            raise DataError("the last assistant message has the weight 0, so there is nothing to learn")
+        if weight is not None and weight != is_learned:
+            note(f"messages[{index}].weight", f"{schema.shown(weight)} was left out: the last assistant message is learned, and it alone")
     requests = [message["content"] for message in messages if message["role"] == "user"]
     if not requests or not requests[-1].strip():
         raise DataError("the request is empty")
@@ -165,6 +194,9 @@ def _message(rough: dict, index: int, tools: tuple[ToolSpec, ...], names: dict[s
             f"{where} has the role {schema.shown(role)}; expected developer, system, user, assistant or tool"
         )
     message: dict[str, Any] = {"role": role}
+    for key, value in rough.items():
+        if key not in MESSAGE_KEYS and not (key == "name" and role == "tool") and value not in (None, "", [], {}):
+            note(f"{where}.{key}", "not used, and left out")
     if role == "tool" and (name := rough.get("name") or names.get(str(rough.get("tool_call_id")))):
         message["name"] = str(name)
     content = rough.get("content")

@@ -195,6 +195,9 @@ BAD = {
     "json without quotes": (b'user_message,tool_calls\na,[{"name": "f", "args": {}}]\n', "from line 2 on .*quote the cell"),
     "open quote": (b'a,set_light,"{""room"": ""x""}\nb,c,d\n', "from line 1 on"),
     "columns twice": (b"tool_name,user_content,tool_name\na,b,c\n", "two columns of one name"),
+    "tools": (b'[{"name": "f", "description": "d", "parameters": {}}]', "holds tools, not examples; give it as the tools .--tools FILE"),
+    "tools of MCP": (b'{"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "f", "inputSchema": {}}]}}', "holds tools, not examples"),
+    "tools with answers": (b'{"tools": [{"name": "f", "description": "d"}], "answers": "x"}', "found the columns tools, answers"),
     "no tools": (b'{"user_content": "a", "tool_name": "f", "tool_arguments": {}}\n', "has calls but no tools.*--tools"),
 }
 
@@ -250,6 +253,7 @@ REFUSED = {
     "calls of a user": ({"messages": [{**ON, "role": "user"}, ON]}, "only assistant messages can, and its role is user"),
     "an image": ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ON]}, "parts that are not text"),
     "nothing": ({"messages": [ASK, {"role": "assistant", "content": " "}]}, "neither a call nor a reply"),
+    "weight 0": ({"messages": [ASK, {**ON, "weight": 1}, ASK, {**ON, "weight": 0}]}, "the last assistant message has the weight 0"),
 }  # fmt: skip
 
 
@@ -272,9 +276,9 @@ def test_what_a_row_holds_is_said_before_what_it_should_hold(tmp_path):
 
 
 def test_all_bad_rows_come_in_one_error(tmp_path):
-    with pytest.raises(DataError, match="none of 20 rows could be read: row 1.*and 17 more") as caught:
+    with pytest.raises(DataError, match="none of 21 rows could be read: row 1.*and 18 more") as caught:
         read(write(tmp_path, "rows.jsonl", [row for row, _ in REFUSED.values()]), TOOLS)
-    assert [issue.row for issue in caught.value.issues] == list(range(1, 21))
+    assert [issue.row for issue in caught.value.issues] == list(range(1, len(REFUSED) + 1))
 
 
 CHANGED = {
@@ -283,6 +287,10 @@ CHANGED = {
     "after the end": ({"messages": [{"role": "developer", "content": DEFAULT}, ASK, ON, {"role": "tool", "content": "ok"}]}, 1),
     "other words for roles": ({"messages": [{"role": "system", "content": DEFAULT}, {**ASK, "role": "human"}, {**ON, "role": "model"}]}, 2),
     "parts": ({"messages": [{"role": "developer", "content": DEFAULT}, {"role": "user", "content": [{"type": "text", "text": "x"}]}, ON]}, 1),
+    "thoughts and names": (
+        {"messages": [{"role": "developer", "content": DEFAULT}, {**ASK, "name": "Ann"}, {**ON, "reasoning_content": "Hm.", "refusal": None, "weight": 1}]}, 2,
+    ),
+    "a weight that says otherwise": ({"messages": [{"role": "developer", "content": DEFAULT}, {**ASK, "weight": 1}, {**ON, "weight": 0.5}]}, 2),
 }  # fmt: skip
 
 
@@ -314,6 +322,30 @@ def test_openai_ids_become_names(tmp_path):
     found, _ = read(write(tmp_path, "a.jsonl", [{"messages": messages}]), TOOLS)
     assert found.examples[0].messages[2] == {"role": "assistant", "tool_calls": [{"type": "function", "function": KITCHEN.to_json()}]}
     assert found.examples[0].messages[3] == {"role": "tool", "name": "set_light", "content": "ok"}
+
+
+def test_weights_that_say_what_is_done_anyway_change_nothing(tmp_path):
+    messages = [{"role": "developer", "content": DEFAULT}, ASK, {"role": "assistant", "content": "Which?", "weight": 0}, ASK, {**ON, "weight": 1}]
+    found, report = read(write(tmp_path, "a.jsonl", [{"messages": messages}]), TOOLS)
+    assert (report.imported, report.changed, report.issues) == (1, 0, ()) and "weight" not in str(found)
+
+
+def test_calls_that_are_not_learned_are_said(tmp_path):
+    messages = [{"role": "developer", "content": DEFAULT}, ASK, ON, {"role": "tool", "name": "set_light", "content": "ok"}]
+    row, good = {"messages": [*messages, {"role": "assistant", "content": "Done."}]}, {"messages": messages[:3]}
+    found, report = read(write(tmp_path, "a.jsonl", [good, row, row]), TOOLS)
+    check_counts(report)
+    (issue,) = report.issues
+    assert (issue.row, issue.severity, report.changed) == (None, "warning", 0)
+    assert issue.message.startswith("2 rows (the first: row 2) have calls before their last message")
+    assert [issue.row for issue in validate(found) if "are not learned" in issue.message] == [2, 3]
+
+
+def test_a_given_tools_file_is_recognised():
+    if not (FORMATS / "mcp_tools_list.json").exists():
+        pytest.skip("needs ../shared/data/formats/mcp_tools_list.json")
+    with pytest.raises(DataError, match=r"mcp_tools_list\.json holds tools, not examples; .*--tools FILE"):
+        read(FORMATS / "mcp_tools_list.json", TOOLS)
 
 
 def test_prompt_and_completion_are_one_conversation(tmp_path):
