@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,7 @@ from typing import Any
 from pipeline import jsontext
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import DEFAULT, ROLES, SPLITS, Example, ToolDataset, example, normalised
-from pipeline.files import write_all
+from pipeline.files import complete, write_all
 from pipeline.schema import shown
 from pipeline.tools import Issue, ToolSpec, check_call, control_tokens_in, lint_tools, summary, tools_from_json
 
@@ -265,16 +265,21 @@ def split(dataset: ToolDataset, test_fraction: float = 0.1, seed: int = 0) -> To
     )
 
 
-def save(dataset: ToolDataset, folder: str | os.PathLike) -> Path:
-    """Writes tools.json and examples.jsonl (one row a line) into `folder`, each whole. Every JSON value keeps its type.
+def save(dataset: ToolDataset, folder: str | os.PathLike, beside: Mapping[str, str] | None = None) -> Path:
+    """Writes tools.json and examples.jsonl (one row a line) into `folder` in one step. Every JSON value keeps its type.
 
-    Raises DataError, and writes nothing, for values that JSON cannot hold (NaN, half a surrogate pair).
+    `beside`, names and texts, are files that belong to them. Raises DataError, and writes nothing, for values that JSON cannot
+    hold (NaN, half a surrogate pair).
     """
-    return write_all(folder, _texts_of(dataset))
+    return write_all(folder, {**_texts_of(dataset), **(beside or {})})
 
 
 def load(folder: str | os.PathLike) -> ToolDataset:
     """The dataset that `save` wrote. Raises DataError with every line that cannot be read."""
+    try:
+        complete(folder)
+    except OSError as problem:
+        raise DataError(f"{folder} was left half-written, and cannot be completed ({problem.strerror}).") from None
     tools_text, examples_text = (_read(Path(folder) / name) for name in (TOOLS_FILE, EXAMPLES_FILE))
     tools = tuple(tools_from_json(tools_text)) if tools_text.strip() != "[]" else ()
     examples: list[Example] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from pathlib import Path
 
 BETWEEN_TRIES = 0.2
 """Seconds between two tries to take a folder that somebody else holds."""
+_PENDING = ".pending"
 
 
 def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
@@ -41,14 +43,46 @@ def write_atomic(path: str | os.PathLike, data: bytes | str) -> Path:
 
 
 def write_all(folder: str | os.PathLike, contents: Mapping[str, bytes | str]) -> Path:
-    """Puts several files into `folder`, in the given order, each whole; none is touched if one cannot be encoded.
+    """Puts several files into `folder` in one step, and leaves its others alone; none is touched if one cannot be encoded.
 
-    Put that file last whose presence means that the others are complete.
+    The caller must not hold the folder (`exclusive`). They are written to a hidden folder in it. As soon as that has its final name
+    they count as written: if the process is killed while they move to their places, `complete`, which a reader calls first, moves
+    the rest.
     """
     raw = {name: data.encode("utf-8") if isinstance(data, str) else data for name, data in contents.items()}
-    for name, data in raw.items():
-        write_atomic(Path(folder) / name, data)
-    return Path(folder)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder):
+        _move_pending(folder)
+        for stale in folder.glob(f"{_PENDING}-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        beside = folder / f"{_PENDING}-{secrets.token_hex(6)}"
+        try:
+            for name, data in raw.items():
+                write_atomic(beside / name, data)
+            os.rename(beside, folder / _PENDING)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        _sync_folder(folder)
+        _move_pending(folder)
+    return folder
+
+
+def complete(folder: str | os.PathLike) -> None:
+    """Finish a `write_all` whose process was killed between two files. Raises OSError if the folder may not be written to."""
+    if (Path(folder) / _PENDING).is_dir():
+        with exclusive(folder):
+            _move_pending(Path(folder))
+
+
+def _move_pending(folder: Path) -> None:
+    pending = folder / _PENDING
+    if pending.is_dir():
+        for file in sorted(pending.iterdir()):
+            os.replace(file, folder / file.name)
+        _sync_folder(folder)
+        pending.rmdir()
 
 
 @contextmanager

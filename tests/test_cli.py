@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import pytest
 
 from pipeline import cli
+from pipeline import dataset as datasets
 from pipeline.cli import console as consoles
 from pipeline.cli import parser
 from pipeline.cli.result import Result
@@ -66,6 +67,7 @@ def test_help_says_what_a_command_is_for(words, capsys):
     [], ["nonsense"], ["import"], ["import", "rows.jsonl"], ["lint"], ["train", "data"], ["train", "data", "--out", "run", "--method", "no"],
     ["train", "data", "--out", "run", "--max-steps", "many"], ["evaluate"], ["chat", "run"], ["export", "run", "--format", "zip"],
     ["inspect"], ["demo"], ["lint", "data", "--nonsense"], ["export", "run", "--wrap-turns", "perhaps"],
+    ["import", "rows.jsonl", "--out", ""], ["export", "run", "--out", " "], ["lint", ""],
 ])  # fmt: skip
 def test_misspelled_commands_exit_with_2(words, capsys):
     with pytest.raises(SystemExit) as left:
@@ -262,6 +264,45 @@ def test_importing_again_replaces_the_dataset_and_nothing_else(world, capsys):
     assert cli.main(words) == cli.DONE
     assert (world / "data" / "examples.jsonl").read_bytes() == before
     assert (world / "data" / "notes.txt").read_text("utf-8") == "mine"
+
+
+def test_an_import_that_is_killed_never_mixes_old_tools_with_new_rows(world, monkeypatch):
+    """Wherever the process ends among the renames: what is loaded is the old dataset or the new."""
+    other = [{**tool, "description": "Another"} for tool in TOOLS]
+    (world / "other.json").write_text(json.dumps(other), "utf-8")
+    (world / "more.jsonl").write_text(json.dumps(row("tea for 4 minutes", "set_timer", {"minutes": 4})) + "\n", "utf-8")
+
+    def words(rows, tools, out):
+        return ["import", rows, "--tools", tools, "--out", out]
+
+    assert cli.main(words("more.jsonl", "other.json", "new")) == cli.DONE
+    old, new, found = None, datasets.load(world / "new"), []
+    rename, replace = os.rename, os.replace
+    for steps in range(12):
+        monkeypatch.undo()
+        monkeypatch.chdir(world)
+        assert cli.main(words("rows.jsonl", "tools.json", "data")) == cli.DONE
+        old = datasets.load(world / "data")
+        left = [steps]
+
+        def last_breath(do, left=left):
+            def step(*paths):
+                if not left[0]:
+                    raise OSError(5, "killed")
+                left[0] -= 1
+                return do(*paths)
+
+            return step
+
+        monkeypatch.setattr(os, "rename", last_breath(rename))
+        monkeypatch.setattr(os, "replace", last_breath(replace))
+        done = cli.main(words("more.jsonl", "other.json", "data")) == cli.DONE
+        monkeypatch.undo()
+        monkeypatch.chdir(world)
+        found.append(datasets.load(world / "data"))
+        assert found[-1] in (old, new) and (not done or found[-1] == new)
+        assert everything_in(world / "data") == {"tools.json", "examples.jsonl", "report.json"}
+    assert found[0] == old and found[-1] == new and found == sorted(found, key=lambda one: one == new)
 
 
 def test_lint_lists_everything_and_fails_on_what_blocks_training(world, capsys):

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pipeline.files import exclusive, write_all, write_atomic
+from pipeline.files import complete, exclusive, write_all, write_atomic
 
 
 def test_a_file_is_written_with_its_folder_and_newlines(tmp_path):
@@ -34,6 +34,30 @@ def test_text_that_cannot_be_encoded_touches_no_file(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         write_all(tmp_path, {"a": "3", "b": "\ud800"})
     assert [(tmp_path / name).read_text() for name in "ab"] == ["1", "2"] and len(os.listdir(tmp_path)) == 2
+
+
+def test_several_files_are_written_in_one_step(tmp_path, monkeypatch):
+    write_all(tmp_path, {"a": "1", "b": "2"})
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / ".pending-0").mkdir()  # of a process that was killed while it wrote
+    replace, moved = os.replace, []
+
+    def die_between(source, target):
+        if ".pending" in str(source) and ".pending" not in str(target):
+            moved.append(target)
+            if len(moved) == 2:
+                raise OSError(5, "killed")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", die_between)
+    with pytest.raises(OSError, match="killed"):
+        write_all(tmp_path, {"a": "3", "b": "4"})
+    assert [(tmp_path / name).read_text() for name in "ab"] == ["3", "2"]
+    complete(tmp_path)
+    assert [(tmp_path / name).read_text() for name in ("a", "b", "mine")] == ["3", "4", "mine"]
+    assert len(os.listdir(tmp_path)) == 3
+    complete(tmp_path)
+    complete(tmp_path / "none")
 
 
 def test_readers_never_see_a_part(tmp_path):

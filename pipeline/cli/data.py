@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import secrets
 import shlex
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +18,6 @@ from pipeline.cli.console import Console, table
 from pipeline.cli.result import Result
 from pipeline.dataset import EXAMPLES_FILE, TOOLS_FILE, ToolDataset
 from pipeline.errors import DataError
-from pipeline.files import write_atomic
 from pipeline.importers import ImportReport, read
 from pipeline.sources import tools_from
 from pipeline.tools import Issue, lint_tools
@@ -63,7 +59,7 @@ def import_files(files: list[Path], tools: Path | None, out: Path, progress: Pro
         raise DataError(f"No example could be read from {', '.join(map(str, files))}{f': {first}' if first else ''}.")
     if not whole.tools:
         raise DataError("The rows bring no tools; name the functions, a JSON list, with --tools FILE.")
-    _save(whole, _summary(reports), out)
+    datasets.save(whole, out, {REPORT_FILE: json.dumps(_summary(reports), indent=1, ensure_ascii=False)})
     progress(1.0, f"{len(whole.examples)} examples imported")
     return whole, reports
 
@@ -120,20 +116,3 @@ def _check_out(out: Path, inputs: list[Path]) -> None:
     for path in inputs:
         if path.resolve() in written:
             raise DataError(f"--out {out} would overwrite {path}, which is being imported; name another folder.")
-
-
-def _save(dataset: ToolDataset, report: dict[str, Any], out: Path) -> None:
-    """All three files appear together: they are written to a folder beside `out`, which then takes its name."""
-    out = out.resolve()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
-    try:
-        datasets.save(dataset, beside)
-        write_atomic(beside / REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False))
-        if out.is_dir():
-            for name in (REPORT_FILE, TOOLS_FILE, EXAMPLES_FILE):
-                os.replace(beside / name, out / name)
-        else:
-            os.rename(beside, out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)

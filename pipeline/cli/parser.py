@@ -28,7 +28,7 @@ def build(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         stage = stages.add_parser(name, help=help, description=help)
         _WORDS[name](stage)
         stage.add_argument("--json", action="store_true", help="print the result as one JSON object, the last line of stdout")
-        stage.add_argument("--progress-file", type=Path, metavar="PATH", help="keep this file up to date: fraction, message, eta_seconds")
+        stage.add_argument("--progress-file", type=_path, metavar="PATH", help="keep this file up to date: fraction, message, eta_seconds")
     return parser
 
 
@@ -38,23 +38,23 @@ def given(args: argparse.Namespace, kind: type[TrainConfig] | type[EvalConfig] |
 
 
 def _demo(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets data, run and files; an interrupted demo goes on there")
+    stage.add_argument("--out", type=_path, required=True, metavar="DIR", help="gets data, run, files; an interrupted demo goes on there")
     _add(stage, (TrainConfig.option("max_steps"),))
 
 
 def _import(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("files", type=Path, nargs="+", metavar="FILE", help="examples: .jsonl, .json or .csv in the formats of the README")
-    stage.add_argument("--tools", type=Path, metavar="FILE", help="the functions, as a JSON list; not needed where the rows bring theirs")
-    stage.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets tools.json, examples.jsonl and report.json")
+    stage.add_argument("files", type=_path, nargs="+", metavar="FILE", help="examples: .jsonl, .json or .csv in the formats of the README")
+    stage.add_argument("--tools", type=_path, metavar="FILE", help="the functions, as a JSON list; not needed where the rows bring theirs")
+    stage.add_argument("--out", type=_path, required=True, metavar="DIR", help="gets tools.json, examples.jsonl and report.json")
 
 
 def _lint(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("dataset", type=Path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
+    stage.add_argument("dataset", type=_path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
 
 
 def _train(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("dataset", type=Path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
-    stage.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder; one that was stopped goes on")
+    stage.add_argument("dataset", type=_path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
+    stage.add_argument("--out", type=_path, required=True, metavar="RUN", help="the run folder; one that was stopped goes on")
     stage.add_argument("--base", metavar="BASE", help="embedded, a folder, or a model on the Hub (default: embedded)")
     stage.add_argument("--preset", choices=tuple(PRESETS), help="; ".join(text for text, _ in PRESETS.values()))
     stage.add_argument("--time-budget", type=float, metavar="SECONDS", help="stop in time, keep what is there; the same command goes on")
@@ -63,14 +63,14 @@ def _train(stage: argparse.ArgumentParser) -> None:
 
 def _evaluate(stage: argparse.ArgumentParser) -> None:
     _add_run(stage)
-    stage.add_argument("--file", type=Path, metavar="FILE", help="the exported file to score (default: the newest that was exported)")
+    stage.add_argument("--file", type=_path, metavar="FILE", help="the exported file to score (default: the newest that was exported)")
     _add(stage, EvalConfig.options())
 
 
 def _chat(stage: argparse.ArgumentParser) -> None:
     _add_run(stage)
     stage.add_argument("request", metavar="TEXT", help="what a user of your app might say")
-    stage.add_argument("--tools", type=Path, metavar="FILE", help="other functions than those the run was trained on, as a JSON list")
+    stage.add_argument("--tools", type=_path, metavar="FILE", help="other functions than those the run was trained on, as a JSON list")
     on = EvalConfig.option("on")
     stage.add_argument("--on", choices=("base", "tuned"), default=on.default, help="which model answers")
     _add(stage, (EvalConfig.option("max_new_tokens"),))
@@ -79,11 +79,11 @@ def _chat(stage: argparse.ArgumentParser) -> None:
 def _export(stage: argparse.ArgumentParser) -> None:
     _add_run(stage)
     _add(stage, ExportConfig.options())
-    stage.add_argument("--out", type=Path, metavar="DIR", help="where the file goes (default: the run's artifacts folder)")
+    stage.add_argument("--out", type=_path, metavar="DIR", help="where the file goes (default: the run's artifacts folder)")
 
 
 def _inspect(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("file", type=Path, metavar="FILE", help="an exported file, such as model.litertlm")
+    stage.add_argument("file", type=_path, metavar="FILE", help="an exported file, such as model.litertlm")
 
 
 _WORDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -93,7 +93,7 @@ _WORDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def _add_run(stage: argparse.ArgumentParser) -> None:
-    stage.add_argument("run", type=Path, metavar="RUN", help="a run folder that `train` made")
+    stage.add_argument("run", type=_path, metavar="RUN", help="a run folder that `train` made")
 
 
 def _add(stage: argparse.ArgumentParser, options: Iterable[Option]) -> None:
@@ -112,6 +112,12 @@ def _help(option: Option) -> str:
     default = "what suits the base model" if option.optional else str(option.default)
     bounds = [f"{word} {bound:g}" for word, bound in (("at least", option.low), ("at most", option.high)) if bound is not None]
     return f"{option.help} ({', '.join([*bounds, f'default: {default}'])})".replace("%", "%%")
+
+
+def _path(text: str) -> Path:
+    if not text.strip():  # Path would take it for the current folder
+        raise argparse.ArgumentTypeError("expected a path, found an empty text")
+    return Path(text)
 
 
 def _bool(text: str) -> bool:
