@@ -15,7 +15,7 @@ from pipeline import export as exports
 from pipeline.config import TrainConfig
 from pipeline.dataset import ToolDataset, example, save
 from pipeline.errors import RunError
-from pipeline.export import Artifact, artifacts, litert, newest
+from pipeline.export import Artifact, artifacts, card, litert, newest
 from pipeline.export.source import Lengths
 from pipeline.runs import Run
 from pipeline.tools import ToolCall, ToolSpec
@@ -44,12 +44,12 @@ def exported(run: Run, monkeypatch, format: str, out: Path | None = None, conten
         return made
 
     monkeypatch.setattr(exports, "export_checkpoint", make)
-    monkeypatch.setattr("pipeline.export.card.write_card", lambda run, folder: None)
     return exports.export(run, format, out=out)
 
 
 def test_a_file_in_another_folder_is_found_again(run, monkeypatch, tmp_path):
     made = exported(run, monkeypatch, "litertlm", tmp_path / "files")
+    assert "app.litertlm" in (tmp_path / "files" / "README.md").read_text("utf-8")
     assert newest(run, "litertlm") == made and evaluations._artifact(run, "litertlm") == Path(made.path)
     assert newest(run, "gguf") is None and artifacts(run.artifacts_path) == []
     Path(made.path).write_bytes(b"y")  # as long, and another
@@ -117,3 +117,18 @@ def test_a_conversion_that_is_being_read_is_not_cleared_away(tmp_path, monkeypat
     first.join()
     assert seen == [b"weights", b"weights"] and "Waiting for another export" in said
     assert len(list(cache.iterdir())) == 1
+
+
+def test_the_card_names_a_file_that_another_export_added_meanwhile(run, monkeypatch, tmp_path):
+    exported(run, monkeypatch, "litertlm", tmp_path)
+    wrote = card.write_all
+
+    def write_all(folder, files):
+        if not (tmp_path / "app.task").exists():
+            exported(run, monkeypatch, "task", tmp_path)
+        wrote(folder, files)
+
+    monkeypatch.setattr(card, "write_all", write_all)
+    card.write_card(run, tmp_path)
+    text = (tmp_path / "README.md").read_text("utf-8")
+    assert "app.litertlm" in text and "app.task" in text

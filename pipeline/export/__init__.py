@@ -81,8 +81,7 @@ def export(
         source, format, quantize, folder, run.artifacts_path / CACHE, progress, requests, cache_length=cache_length, wrap_turns=wrap_turns
     )
     _remember(run, artifact)
-    with exclusive(folder):
-        write_card(run, folder)
+    write_card(run, folder)
     return artifact
 
 

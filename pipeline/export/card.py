@@ -40,13 +40,14 @@ LIMITS = (
 
 def write_card(run: Run, folder: Path) -> Path:
     """README.md in `folder` for the artifacts there, with tools.json, and a Modelfile where there is a .gguf. Returns the README."""
-    here = artifacts(folder)
-    dataset = run.dataset()
+    dataset, written = run.dataset(), None
     files = {"tools.json": json.dumps([tool.to_json() for tool in dataset.tools], indent=1, ensure_ascii=False) + "\n"}
-    for one in here:
-        if "modelfile" in one.details:
-            files["Modelfile"] = one.details["modelfile"]
-    write_all(folder, files | {"README.md": text(run, here)})
+    while written != (here := artifacts(folder)):  # again if another export has added its file meanwhile
+        for one in here:
+            if "modelfile" in one.details:
+                files["Modelfile"] = one.details["modelfile"]
+        write_all(folder, files | {"README.md": text(run, here)})
+        written = here
     return folder / "README.md"
 
 
