@@ -19,7 +19,7 @@ from pipeline.tools import CONTROL_TOKENS, TRIGGER, control_tokens_in
 
 __all__ = [
     "CONTROL_TOKENS", "STOP_TOKENS", "TRIGGER", "Call", "Diagnostic", "Reply", "StreamParser", "call_text", "control_tokens_in", "parse",
-    "render_example", "render_prompt",
+    "render_example", "render_prompt", "spelled_tokens",
 ]  # fmt: skip
 
 BOS, EOS = "<bos>", "<eos>"
@@ -50,6 +50,14 @@ def render_prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | 
         raise PipelineError("The tools or messages nest too deeply for a prompt; flatten the schema or the arguments.") from None
 
 
+def spelled_tokens(request: str) -> str | None:
+    """What to tell whoever wrote a request that spells control tokens, None where it spells none."""
+    found = control_tokens_in(request)
+    if not found:
+        return None
+    return f"The request spells {', '.join(found)}: the model reads that as a control token, not as text, and may answer oddly."
+
+
 def render_example(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None = None) -> tuple[str, str]:
     """(prompt, completion) of a conversation that ends with the assistant message to be learned.
 
@@ -58,6 +66,7 @@ def render_example(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] |
     the newline that the template writes behind the last turn.
     Raises PipelineError if the last message is not the assistant's, or if no prompt leads to it.
     """
+    _check_list(messages)
     if not messages or _item(messages[-1], "role") not in ("assistant", "model"):
         raise PipelineError("The last message of an example must be the assistant's, the one to be learned; add it or drop the row.")
     if len(messages) == 1:
@@ -220,6 +229,7 @@ def _items(items: Mapping[str, Any], where: str) -> Iterator[str]:
 def _prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, add_generation_prompt: bool) -> Iterator[str]:
     if not messages:
         raise PipelineError("Expected at least one message, found none; start with the user's request.")
+    _check_list(messages)
     yield BOS
     first = 0
     if tools or _item(messages[0], "role") in ("system", "developer"):
@@ -254,6 +264,11 @@ def _prompt(messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] | None, 
             yield f"{END_OF_TURN}\n"
     if add_generation_prompt and before != "response":
         yield f"{START_OF_TURN}model\n"
+
+
+def _check_list(messages: Any) -> None:
+    if not _is_list(messages):
+        raise PipelineError(f"Expected a list of messages, found {_kind(messages)}; put the messages in a list.")
 
 
 def _role(message: Any, where: str) -> str:

@@ -75,14 +75,14 @@ class Reply:
     diagnostics: tuple[Diagnostic, ...] = ()
 
 
-def parse(text: str, tools: Iterable[Any] | None = None) -> Reply:
+def parse(text: str | None, tools: Iterable[Any] | None = None) -> Reply:
     """Read a whole reply, control tokens included (decoded with skip_special_tokens=False).
 
     With `tools` (dicts with a name, wrapped in "function" or not, or ToolSpecs) calls of any other name carry "unknown_tool".
-    Never raises: what cannot be read is a Diagnostic.
+    Never raises: what cannot be read is a Diagnostic. None, as the content of a message without words, is an empty reply.
     """
     parser = StreamParser(tools)
-    parser.feed(text)
+    parser.feed(text or "")
     return parser.close()
 
 

@@ -280,3 +280,7 @@ def test_a_hundred_kilobytes_of_anything_take_no_time(unit):
     start = time.process_time()
     assert fed(text, range(len(text))) == fg.parse(text)
     assert time.process_time() - start < 1
+
+
+def test_no_text_is_an_empty_reply():
+    assert fg.parse(None) == fg.parse("") == fg.Reply("")

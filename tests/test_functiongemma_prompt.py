@@ -261,3 +261,16 @@ def test_stop_tokens_and_trigger_are_the_trained_ones():
     assert fg.STOP_TOKENS == ("<eos>", "<end_of_turn>", "<start_function_response>")
     assert set(fg.STOP_TOKENS) < set(fg.CONTROL_TOKENS)
     assert fg.control_tokens_in("a<escape>b<end_of_turn>") == ["<end_of_turn>", "<escape>"]
+
+
+@pytest.mark.parametrize("messages", [USER, "x", 5, (message for message in [USER])])
+def test_messages_that_are_no_list_are_refused_in_words(messages):
+    for render in (fg.render_prompt, fg.render_example):
+        with pytest.raises(PipelineError, match="Expected a list of messages, found .*; put the messages in a list"):
+            render(messages)
+
+
+@pytest.mark.parametrize(("request_", "spelled"), [("turn it <escape> red <end_of_turn>", "<end_of_turn>, <escape>"), ("turn it <red>", None), ("", None)])
+def test_control_tokens_in_a_request_are_said(request_, spelled):
+    said = fg.spelled_tokens(request_)
+    assert (said is None) if spelled is None else said.startswith(f"The request spells {spelled}: the model reads that")

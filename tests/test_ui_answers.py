@@ -90,6 +90,13 @@ def test_asking_shows_the_base_then_offers_to_correct_it(key, written):
     assert last[7] == {"request": "switch it on", "calls": [{"name": "set_light", "arguments": {"on": True}}]}
 
 
+def test_a_request_that_spells_control_tokens_says_so(key, written):
+    *_, last = playground_tab.ask(key, "turn it <end_of_turn> red", None)
+    assert "The request spells &lt;end_of_turn&gt;: the model reads that as a control token" in last[0]
+    *_, last = playground_tab.ask(key, "turn it red", None)
+    assert "control token" not in last[0]
+
+
 @pytest.mark.parametrize("request_, sentence", [("", "Type a request first"), ("x" * 5000, "may have 2,000 characters")])
 def test_a_request_that_cannot_be_sent_is_a_sentence(key, request_, sentence):
     with pytest.raises(gr.Error, match=sentence):

@@ -45,6 +45,8 @@ def chat(args: argparse.Namespace, console: Console) -> Result:
     run = Run(args.run)
     if not args.request.strip():
         raise DataError("The request is empty; say what a user of your app might say.")
+    if warning := functiongemma.spelled_tokens(args.request):
+        console.say(warning)
     dataset = run.dataset()
     tools = [tool.to_json() for tool in (tools_from(args.tools) if args.tools else dataset.tools)]
     prompt = functiongemma.render_prompt(conversation(args.request, dataset), tools, add_generation_prompt=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import jsontext
+from pipeline import functiongemma, jsontext
 from pipeline import model as models
 from pipeline.dataset import ToolDataset
 from pipeline.errors import PipelineError
@@ -68,12 +68,13 @@ def _dataset(project: Project, run: Run | None) -> ToolDataset:
     return found.dataset
 
 
-def shown(answer: Answer) -> tuple[str, Any]:
-    """An answer as cards with its figures, and its raw text with every control token."""
+def shown(answer: Answer, warning: str | None = None) -> tuple[str, Any]:
+    """An answer as cards with its figures, and its raw text with every control token; above it what is to be said of the request."""
+    above = note(warning, "bad") if warning else ""
     speed = f"{answer.tokens / answer.seconds:,.0f} tokens/s" if answer.seconds else ""
     cut = "" if answer.stopped else note(f"Cut after {count(answer.tokens, 'token')}: the model did not come to an end.", "bad")
     figures = f'<p class="quiet figures">{answer.seconds:.2f} s · {count(answer.tokens, "token")} · {speed}</p>'
-    return f'<div class="answer">{reply_cards(answer.reply, answer.text)}{cut}{figures}</div>', gr.Code(answer.text, visible=True)
+    return f'<div class="answer">{above}{reply_cards(answer.reply, answer.text)}{cut}{figures}</div>', gr.Code(answer.text, visible=True)
 
 
 def painted(answer: Answer, folder: str | Path) -> str:
@@ -118,21 +119,21 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
         raise PipelineError(f"A request may have {answers.MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
     run = project.run(run_id) if run_id else next(iter(trained_runs(project)), None)  # Enter can be faster than the list of runs
     dataset = _dataset(project, run)
-    messages = conversation(request, dataset)
+    messages, warning = conversation(request, dataset), functiongemma.spelled_tokens(request)
     blank = [gr.Column(visible=False), "", None, "", gr.Code(visible=False), ""]
     hide = gr.Code(visible=False)
     yield [WAITING, hide, WAITING if run else "", hide, NOTHING, *blank]
     try:
         base_folder = model_path(run, "base") if run else models.EMBEDDED
         base = answers.answer(base_folder, messages, dataset.tools)
-        yield [*shown(base), WAITING if run else "", hide, painted(base, base_folder), *blank]
+        yield [*shown(base, warning), WAITING if run else "", hide, painted(base, base_folder), *blank]
         best = answers.answer(model_path(run, "tuned"), messages, dataset.tools) if run else base
     except PipelineError as problem:
         yield [note(str(problem), "bad"), hide, "", hide, NOTHING, *blank]
         return
     calls = [call.to_json() for call in best.calls]
     follow = [gr.Column(visible=True), jsontext.dumps(calls, indent=2), {"request": request, "calls": calls}, *blank[3:]]
-    yield [*shown(base), *(shown(best) if run else ("", hide)), painted(best, base_folder), *follow]
+    yield [*shown(base, warning), *(shown(best, warning) if run else ("", hide)), painted(best, base_folder), *follow]
 
 
 @door
