@@ -1,6 +1,7 @@
 """JSON Schema as tools use it: bring a schema to one spelling, check a value against it, compare two values under it.
 
-Covers what function declarations hold: type, properties, required, items, enum, const, anyOf, bounds, additionalProperties.
+Covers what function declarations hold: type, properties, required, items, enum, const, anyOf, oneOf, bounds, additionalProperties.
+Every other keyword, $ref, allOf, not and pattern among them, is passed over: a value is not checked against it.
 Knows nothing of tools or calls; what FunctionGemma's template makes of a schema stands in declarations.py.
 """
 

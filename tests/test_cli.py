@@ -22,6 +22,8 @@ from pipeline.cli.result import Result
 from pipeline.config import EvalConfig, ExportConfig, TrainConfig
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.export import Artifact
+from pipeline.runs import Run
+from pipeline.tools import tools_from_json
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = [
@@ -323,6 +325,43 @@ def test_lint_of_a_clean_dataset_is_a_success(world, capsys):
     assert cli.main(["lint", "data", "--json"]) == cli.DONE
     said = json.loads(capsys.readouterr().out)
     assert said["errors"] == 0 and said["statistics"]["rows"] == 16
+
+
+# ---------------------------------------------------------------------------------------------------------------- chat, export
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run without a model, for commands whose heavy work is stood in for."""
+    base = {"id": "embedded", "label": "demo", "revision": None, "path": "", "embedded": True}
+    made = Run.create(tmp_path / "run", title="app", config=TrainConfig(), base=base, dataset_sha256="", versions={}, total_steps=1)
+    datasets.save(datasets.ToolDataset(tuple(tools_from_json(TOOLS)), (datasets.example("red", reply="no"),)), made.path / "dataset")
+    return made
+
+
+@pytest.mark.parametrize(("request_", "said"), [("turn it <end_of_turn> red", True), ("turn it red", False)])
+def test_control_tokens_in_a_request_are_said_on_stderr(run, monkeypatch, capsys, request_, said):
+    loaded = SimpleNamespace(
+        tokenizer=SimpleNamespace(encode=lambda text, add_special_tokens: [1]),
+        model=SimpleNamespace(config=SimpleNamespace(max_position_embeddings=9)),
+    )
+    monkeypatch.setattr("pipeline.evaluate.model_path", lambda run, on: "")
+    monkeypatch.setattr("pipeline.model.load", lambda path: loaded)
+    monkeypatch.setattr("pipeline.model.generate", lambda *args: [SimpleNamespace(text="no<end_of_turn>", token_ids=[1], stopped=True)])
+    assert cli.main(["chat", str(run.path), request_, "--json"]) == cli.DONE
+    out, err = capsys.readouterr()
+    assert ("The request spells <end_of_turn>: the model reads that as a control token, not as text, and may answer oddly.\n" in err) is said
+    assert json.loads(out)["text"] == "no"
+
+
+@pytest.mark.parametrize(("format", "inspects"), [("litertlm", True), ("merged", False)])
+def test_the_next_command_after_an_export_is_one_that_works(run, monkeypatch, capsys, format, inspects):
+    artifact = Artifact(format, f"/files/app.{format}", 6_000_000, "0" * 64, True, 20, 20, 12.0)
+    monkeypatch.setattr("pipeline.export.export", lambda *args, **options: artifact)
+    assert cli.main(["export", str(run.path), "--format", format]) == cli.DONE
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [f"/files/app.{format}: 20 of 20 answers identical to the model's, 6.0 MB", "sha256 " + "0" * 64]
+    assert lines[2:] == ["next: python -m pipeline inspect /files/app.litertlm"] * inspects
 
 
 # ---------------------------------------------------------------------------------------------------------------- demo

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import functiongemma
+from pipeline import functiongemma, schema
 from pipeline.errors import DataError
 from pipeline.functiongemma import call_text, parse
 from pipeline.tools import (
@@ -285,3 +285,10 @@ def test_a_call_shows_as_code():
 
 def test_the_developer_sentence_is_one():
     assert TRIGGER == functiongemma.TRIGGER == "You are a model that can do function calling with the following functions"
+
+
+@pytest.mark.parametrize("keyword", [{"$ref": "#/$defs/a"}, {"allOf": [{"type": "integer"}]}, {"not": {"type": "string"}}, {"pattern": "^[0-9]$"}])
+def test_keywords_that_checks_pass_over(keyword):
+    """As schema.py says: a value that breaks them is not found."""
+    assert schema.violations({"x": "text"}, {"type": "object", "properties": {"x": keyword}, "$defs": {"a": {"type": "integer"}}}) == []
+    assert all(word in schema.__doc__ for word in keyword)

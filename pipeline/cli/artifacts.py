@@ -26,8 +26,10 @@ def export(args: argparse.Namespace, console: Console) -> Result:
         run, config.format, config.quantize, args.out, console.progress,
         cache_length=options.get("cache_length"), wrap_turns=config.wrap_turns,
     )  # fmt: skip
-    text = f"{artifact.path}: {artifact.sentence}\nsha256 {artifact.sha256}\nnext: python -m pipeline inspect {shlex.quote(artifact.path)}"
-    return Result({"artifacts": [artifact.to_json()]}, text)
+    lines = [f"{artifact.path}: {artifact.sentence}", f"sha256 {artifact.sha256}"]
+    if artifact.format != "merged":  # a folder, into which `inspect` does not look
+        lines.append(f"next: python -m pipeline inspect {shlex.quote(artifact.path)}")
+    return Result({"artifacts": [artifact.to_json()]}, "\n".join(lines))
 
 
 def inspect(args: argparse.Namespace, console: Console) -> Result:
