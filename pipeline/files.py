@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their final name, flushed to disk, then renamed; and folders held by one at a time.
+"""Files that are whole or absent: written beside their final name, flushed to disk, then renamed; folders held by one at a time.
 
 Knows nothing of what is in them. Everything that the project writes and later reads back goes through here.
 """
@@ -89,10 +89,10 @@ def _move_pending(folder: Path) -> None:
 def exclusive(folder: str | os.PathLike, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """This thread alone holds `folder`; another thread or process that wants it waits, and so must not hold it already.
 
-    `waiting` is called again and again while it waits; what it raises ends that. The lock is on the folder itself, so that no file is
-    left in it, and the kernel lets go of it when the process dies. Raises OSError if there is no such folder.
+    `waiting` is called again and again while it waits; what it raises ends that. The kernel lets go of the folder when the process
+    dies. Raises OSError if there is no such folder.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    handle = _lockable(Path(folder))
     try:
         while waiting is not None and not _taken(handle):
             waiting()
@@ -101,6 +101,20 @@ def exclusive(folder: str | os.PathLike, waiting: Callable[[], None] | None = No
         yield
     finally:
         os.close(handle)
+
+
+def _lockable(folder: Path) -> int:
+    """What the lock is on: the folder itself, so that no file is left in it, or a hidden file where folders cannot be locked.
+
+    That is so on NFS, which locks only what is open for writing (flock(2)).
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _taken(handle)
+    except OSError:
+        os.close(handle)
+        return os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    return handle
 
 
 def _taken(handle: int) -> bool:

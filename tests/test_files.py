@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import stat
 import threading
 
 import pytest
@@ -79,7 +82,18 @@ def test_readers_never_see_a_part(tmp_path):
     assert seen <= set(texts)
 
 
-def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(tmp_path):
+@pytest.mark.parametrize(("file_system", "left"), [("local", []), ("nfs", [".lock"])])
+def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(tmp_path, monkeypatch, file_system, left):
+    """On NFS a folder cannot be locked, so that a hidden file is."""
+    flock = fcntl.flock
+
+    def writable_only(handle, how):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        flock(handle, how)
+
+    if file_system == "nfs":
+        monkeypatch.setattr(fcntl, "flock", writable_only)
     order, waited = [], threading.Event()
 
     def second():
@@ -92,7 +106,7 @@ def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(tmp_path):
         assert waited.wait(10)
         order.append("first")
     thread.join()
-    assert order == ["first", "second"] and os.listdir(tmp_path) == []
+    assert order == ["first", "second"] and os.listdir(tmp_path) == left
 
 
 def test_who_waits_for_a_folder_can_give_up(tmp_path):
