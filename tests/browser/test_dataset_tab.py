@@ -39,7 +39,7 @@ def own(page, app_url) -> Page:
 
 def choose(page: Page, label: str, path) -> None:
     page.locator(f".block:has(label:has-text('{label}')) input[type=file]").first.set_input_files(str(path))
-    expect(page.get_by_text(path.name)).to_be_visible()
+    expect(page.locator(f"td[aria-label={json.dumps(path.name)}]")).to_be_visible()
 
 
 def paste_tools(page: Page) -> None:
