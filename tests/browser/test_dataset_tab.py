@@ -109,7 +109,8 @@ def test_rows_are_searched_opened_edited_and_deleted(page, app_url):
     page.get_by_label("Search in requests and answers").press_sequentially("pasta")
     rows = page.locator("table.rows tbody tr")
     expect(page.locator(".pager")).not_to_contain_text("of 300")
-    assert all("pasta" in text for text in rows.all_inner_texts())
+    expect(rows.filter(has_not_text="pasta")).to_have_count(0)  # letter by letter: the last answer counts, not the first
+    assert rows.count() > 0
 
     page.locator("[data-pick^='row:']").first.click()
     tokens = page.locator(".tokens")
