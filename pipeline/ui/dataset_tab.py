@@ -305,7 +305,9 @@ def build(page: Page) -> None:
          tool_form, form],
         [shown, *wanted, turned, opened],
     )  # fmt: skip
-    gr.on([text.input, tool.input, problem.input, split.input], search, [page.key, *wanted, opened], [table, turned], **quiet)
+    # always_last: what is typed while an answer is under way must not be lost
+    typed = [text.input, tool.input, problem.input, split.input]
+    gr.on(typed, search, [page.key, *wanted, opened], [table, turned], trigger_mode="always_last", **quiet)
     table.select(on_table, [page.key, *wanted, turned, opened], [table, turned, opened], **quiet)
     health.select(on_health, page.key, wanted, **quiet).success(**page.touch())
 

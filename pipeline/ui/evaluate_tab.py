@@ -58,7 +58,7 @@ def build(page: Page) -> None:
     timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
     run_id.input(show, [page.key, run_id, which, tool], [nothing, to_train, body, run_id, *live, *results], **QUIET)
-    gr.on([which.input, tool.input], filter_rows, [page.key, run_id, which, tool], rows, **QUIET)
+    gr.on([which.input, tool.input], filter_rows, [page.key, run_id, which, tool], rows, trigger_mode="always_last", **QUIET)
     start.click(begin, [page.key, run_id]).success(**page.touch())
     stop.click(halt, [page.key, run_id]).success(**page.touch())
     forward.click(**page.go("export"))

@@ -77,7 +77,8 @@ def build(page: Page) -> None:
     page.on_open("export", show, [nothing, to_train, cards, run_id, *live], [run_id, *choices])
     timer.tick(follow, [page.key, run_id, seen, *choices], live, **TICK)
     seen.change(**page.touch())
-    gr.on([run_id.input, *(choice.input for choice in choices)], follow, [page.key, run_id, seen, *choices], live, **QUIET)
+    chosen = [run_id.input, *(choice.input for choice in choices)]
+    gr.on(chosen, follow, [page.key, run_id, seen, *choices], live, trigger_mode="always_last", **QUIET)
     for each, choice, make, stop in wired:
         make.click(_maker(each), [page.key, run_id, choice, wrap]).success(**page.touch())
         stop.click(_stopper(each), [page.key, run_id]).success(**page.touch())
