@@ -215,7 +215,7 @@ BAD = [
     (["evaluate", "data"], "not a run"),
     (["evaluate", "damaged"], "damaged"),
     (["evaluate", "run", "--limit", "0"], "--limit"),
-    (["evaluate", "run", "--on", "litertlm"], "export it first"),
+    (["evaluate", "run", "--on", "gguf"], "export it first"),
     (["evaluate", "run", "--file", "file.txt"], "--file"),
     (["evaluate", "run", "--on", "gguf", "--file", "fake.litertlm"], "--file"),
     (["evaluate", "run", "--on", "litertlm", "--file", "missing.litertlm"], "missing.litertlm"),

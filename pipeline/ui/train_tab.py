@@ -78,7 +78,8 @@ def build(page: Page) -> None:
     page.on_open("train", show, [*around, *live], [run_id, *choices])
     timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
-    gr.on([choice.change for choice in choices], plan, [page.key, run_id, *choices], [sentence, command, start], trigger_mode="always_last", **QUIET)
+    changed, planned = [choice.change for choice in choices], [sentence, command, start]
+    gr.on(changed, plan, [page.key, run_id, *choices], planned, trigger_mode="always_last", **QUIET)
     start.click(begin, [page.key, *choices], run_id).success(**page.touch())
     stop.click(halt, [page.key, run_id], live, show_progress="hidden")
     resume.click(go_on, [page.key, run_id]).success(**page.touch())
