@@ -114,14 +114,16 @@ class Page:
     ticks: dict[str, gr.Number]
     items: dict[str, gr.Tab] = field(default_factory=dict)
 
-    def on_open(self, step: str, handler: Callable[..., Any], outputs: Sequence[Any] | Any, inputs: Sequence[Any] = ()) -> None:
+    def on_open(self, step: str, handler: Callable[..., Any], outputs: Sequence[Any] | Any, inputs: Sequence[Any] = ()) -> Any:
         """Call `handler(key, *inputs)` when the step is opened, and when something changed on disk while it is open.
+
+        Returns the event, for a `.then`.
 
         The handler reads the disk and returns what the tab shows; with no project it returns the empty state.
         """
         tick, both = self.ticks[step], [self.ticks["page"], self.ticks[step]]
         self.items[step].select(None, both, both, js=OPENED.replace("STEP", step))
-        tick.change(handler, [self.key, *inputs], outputs, show_progress="hidden")
+        return tick.change(handler, [self.key, *inputs], outputs, show_progress="hidden")
 
     def touch(self) -> dict[str, Any]:
         """Arguments of a `.then` or `.success` after a handler that changed something on disk, or opened another project."""

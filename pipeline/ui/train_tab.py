@@ -75,10 +75,11 @@ def build(page: Page) -> None:
     around = [nothing, to_dataset, run_part, setup, heading, sentence, command, start, earlier, run_id]
     choices = [preset, base, *fields]
 
-    page.on_open("train", show, [*around, *live], [run_id, *choices])
+    changed, planned = [choice.change for choice in choices], [sentence, command, start]
+    # The plan once more, of what is chosen by now: a choice made while the disk was read must not be overwritten.
+    page.on_open("train", show, [*around, *live], [run_id, *choices]).then(plan, [page.key, run_id, *choices], planned, **QUIET)
     timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
-    changed, planned = [choice.change for choice in choices], [sentence, command, start]
     gr.on(changed, plan, [page.key, run_id, *choices], planned, trigger_mode="always_last", **QUIET)
     start.click(begin, [page.key, *choices], run_id).success(**page.touch())
     stop.click(halt, [page.key, run_id], live, show_progress="hidden")
