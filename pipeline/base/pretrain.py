@@ -5,8 +5,8 @@
 A model of this size learns to call tools only if it first learns to copy. So a first stage repeats random tokens after a separator,
 until it is right 97 times in 100; the second draws tool sets and requests (synthetic.py), a few sets a step, the requests of a set
 in one pack behind their shared declarations. The loss is on completions only. Matrices are trained by Muon, the embedding and the
-norms by AdamW (after 125 steps of copying the loss was 5.7 nats, with AdamW alone 6.5); weights and gradients are bfloat16 with float32 masters, 1.5
-times the speed of float32 on a CPU that has AVX512-BF16.
+norms by AdamW (after 125 steps of copying the loss was 5.7 nats, with AdamW alone 6.5); weights and gradients are bfloat16 with float32
+masters, 1.5 times the speed of float32 on a CPU that has AVX512-BF16.
 
 Every step draws its data from its own seed, so a run that was stopped goes on as if nothing had happened.
 """
