@@ -38,6 +38,7 @@ def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     run_id = gr.State(None)
     seen = gr.State("")
+    due = gr.Number(0, visible="hidden")
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
     nothing = gr.HTML(visible=False, elem_id="train-empty")
@@ -72,12 +73,12 @@ def build(page: Page) -> None:
     earlier = pickable(elem_id="train-runs")
 
     live = [state, forward, resume, stop, again, numbers, plot, samples, log_part, log, timer, seen]
-    around = [nothing, to_dataset, run_part, setup, heading, sentence, command, start, earlier, run_id]
+    around = [nothing, to_dataset, run_part, setup, heading, earlier, run_id]
     choices = [preset, base, *fields]
 
-    changed, planned = [choice.change for choice in choices], [sentence, command, start]
-    # The plan once more, of what is chosen by now: a choice made while the disk was read must not be overwritten.
-    page.on_open("train", show, [*around, *live], [run_id, *choices]).then(plan, [page.key, run_id, *choices], planned, **QUIET)
+    # One event for every plan, of what is chosen by then: two of them may answer in either order, and the older one would stay.
+    changed, planned = [due.change, *(choice.change for choice in choices)], [sentence, command, start]
+    page.on_open("train", show, [*around, *live], [run_id]).then(None, due, due, js="(due) => due + 1")
     timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
     gr.on(changed, plan, [page.key, run_id, *choices], planned, trigger_mode="always_last", **QUIET)
@@ -94,18 +95,18 @@ def build(page: Page) -> None:
 
 
 @door
-def show(key: Any, run_id: Any, *choices: Any) -> list[Any]:
-    """Everything in the tab: the open run or else the newest, the settings, the earlier runs."""
+def show(key: Any, run_id: Any) -> list[Any]:
+    """Everything in the tab but the plan: the open run or else the newest, the earlier runs."""
     project = find_project(key)
     run = open_run(key, run_id)
     if project is None or (run is None and known(project) is None):
         words = empty("No training yet", NOTHING)
-        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", "", HIDE, "", None, *_live(None)]
+        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", None, *_live(None)]
     busy = {one.id for one in project.runs() if any(not job.over for job in _line().of_run(one.path))}
     training = any(_job(one) for one in project.runs())
     return [
         HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not training),
-        gr.update(visible=run is not None), *plan(key, run.id if run else None, *choices),
+        gr.update(visible=run is not None),
         train_view.run_list(project.runs(), run.id if run else None, busy), run.id if run else None, *_live(run),
     ]  # fmt: skip
 

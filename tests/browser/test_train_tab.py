@@ -18,6 +18,7 @@ def train(visitor, project) -> Page:
     shown(visitor, "Train")
     expect(visitor.locator("#train-runs li")).to_have_count(0)  # the page has read the disk, before this test puts runs there
     expect(visitor.locator("#train-run")).to_be_hidden()
+    expect(visitor.locator("#train-plan")).to_contain_text(" steps over ")
     return visitor
 
 
