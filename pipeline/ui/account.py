@@ -56,9 +56,9 @@ def need_token(oauth: gr.OAuthToken | None) -> str:
     if found:
         return found
     if can_sign_in():
-        raise PipelineError("This needs your Hugging Face account. Press “Sign in with Hugging Face” at the top of the page, then try again.")
+        raise PipelineError("This needs your Hugging Face account: press “Sign in with Hugging Face” at the top, then try again.")
     if on_space():
-        raise PipelineError("This Space has no sign-in, so it cannot act on the Hub for you. Add `hf_oauth: true` to the top of its README.md.")
+        raise PipelineError("This Space has no sign-in, so it cannot act for you: its owner has to set `hf_oauth: true` in its README.md.")
     if not is_owners():
         raise PipelineError(
             "This server can be reached from other computers, so it does not use its owner's Hub token. Start it for this computer only, "

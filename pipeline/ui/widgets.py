@@ -27,17 +27,18 @@ def esc(value: Any) -> str:
     return html.escape(str(value), quote=True)
 
 
-def door(handler: Callable[..., Any]) -> Callable[..., Any]:
+def door(handler: Callable[..., Any], words: Callable[[Any], str] = esc) -> Callable[..., Any]:
     """A handler whose PipelineError is shown as its sentence and whose other errors are logged and shown as ours.
 
-    Works on functions and generators. gr.Error passes, everything else never reaches the browser as a traceback.
+    Works on functions and generators. gr.Error passes, everything else never reaches the browser as a traceback. `words` makes the
+    sentence fit for the page, which takes it as HTML.
     """
 
     def sentence(error: BaseException) -> gr.Error:
         if isinstance(error, gr.Error):
             return error
         if isinstance(error, PipelineError):
-            return gr.Error(esc(error), title="", duration=12, print_exception=False)
+            return gr.Error(words(error), title="", duration=12, print_exception=False)
         log.error("in %s", handler.__qualname__, exc_info=error)
         return gr.Error(OURS, title="", duration=12, print_exception=False)
 
