@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
-from pipeline.ui import jobs, layout, session, warmth  # noqa: E402
+from pipeline.ui import jobs, layout, session, theme, warmth  # noqa: E402
 
 demo = layout.build()
 
@@ -16,7 +16,7 @@ if __name__ == "__main__":
         demo.launch(
             server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
             server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
-            theme=layout.theme(), css_paths=layout.CSS, show_error=False, run_history=False, enable_monitoring=False,
+            theme=theme.theme(), css_paths=theme.CSS, show_error=False, run_history=False, enable_monitoring=False,
             max_file_size="20mb", footer_links=["gradio", "settings"], prevent_thread_lock=True, ssr_mode=False,
         )  # fmt: skip
     except OSError as error:  # the port is taken, and the message says what to do
