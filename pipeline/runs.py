@@ -6,7 +6,8 @@
         run.json         status, config, base, dataset sha256, versions, last whole checkpoint; replaced whole, last of all
         dataset/         a frozen copy       log.jsonl      one line a step       samples.jsonl  answers after every epoch
         stop             a flag file         train.log      what a failure said   checkpoints/   checkpoint-<step>/
-        model/           the merged result   eval/          <on>-<split>.json     artifacts/
+        model/           the merged result   adapter/       LoRA's, before the merge
+        eval/            <on>-<split>.json   artifacts/
 
 A run folder needs no workspace around it: the command line makes one anywhere. Nothing half-written has a final name, and whoever is
 killed at any moment costs at most the steps since the last checkpoint. This file knows nothing of models, training or the web; it
@@ -181,6 +182,11 @@ class Run:
     def model_path(self) -> Path:
         """The merged model; exists only when it is whole."""
         return self.path / "model"
+
+    @property
+    def adapter_path(self) -> Path:
+        """The adapters of a LoRA run as peft keeps them, the base named in them; exists only when it is whole."""
+        return self.path / "adapter"
 
     @property
     def artifacts_path(self) -> Path:

@@ -255,8 +255,9 @@ def _sweep(run: Run) -> None:
     for folder in run.checkpoints_path.glob("checkpoint-*"):
         if folder not in whole:
             shutil.rmtree(folder)
-    for folder in run.path.glob(".model.*.partial"):
-        shutil.rmtree(folder)
+    for kind in ("model", "adapter"):
+        for folder in run.path.glob(f".{kind}.*.partial"):
+            shutil.rmtree(folder)
 
 
 def _samples(dataset: ToolDataset) -> list[tuple[Example, str, str]]:
@@ -273,22 +274,29 @@ def _samples(dataset: ToolDataset) -> list[tuple[Example, str, str]]:
 
 
 def _finish(model: Any, config: TrainConfig, base: BaseModel, run: Run) -> None:
-    """Merge the adapters, check every weight, and put the result into model/, which appears whole. Raises ModelError."""
+    """Merge the adapters, check every weight, and put both into adapter/ and model/, which appear whole. Raises ModelError."""
     import torch
 
+    adapter = None
     if config.method == "lora":
+        adapter = run.path / f".adapter.{secrets.token_hex(4)}.partial"
+        save_adapter(model, base, adapter)
         model = model.merge_and_unload()
     broken = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
     if broken:
+        if adapter:
+            shutil.rmtree(adapter)
         raise ModelError(
             f"{len(broken)} of the trained weights are not finite ({broken[0]}, ...), so the model is not saved; "
             f"start over with a lower --learning-rate (it was {config.learning_rate:g})."
         )
     beside = run.path / f".model.{secrets.token_hex(4)}.partial"
     save_model(model, base, beside)
-    if run.model_path.exists():  # of a slot that was killed between the rename and run.json
-        shutil.rmtree(run.model_path)
-    os.rename(beside, run.model_path)
+    for made, final in ((adapter, run.adapter_path), (beside, run.model_path)):
+        if final.exists():  # of a slot that was killed between the rename and run.json
+            shutil.rmtree(final)
+        if made is not None:
+            os.rename(made, final)
     losses = [entry.loss for entry in run.log() if entry.loss is not None]
     run.update(final_loss=losses[-1] if losses else None)
 
@@ -300,6 +308,16 @@ def _trained(checkpoint: Checkpoint, config: TrainConfig, base: BaseModel) -> An
     from peft import PeftModel
 
     return PeftModel.from_pretrained(models.load_weights(base.path, "float32"), checkpoint.path)
+
+
+def save_adapter(model: Any, base: BaseModel, folder: Path) -> None:
+    """The adapters of a peft `model`: adapter_model.safetensors, and adapter_config.json that names the base as others can find it."""
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's own card, a form to fill in; the exporter writes one
+    settings = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+    name = base.id if base.embedded or base.revision else Path(base.path).name  # where it lies on this disk is nobody's business
+    settings |= {"base_model_name_or_path": name, "revision": base.revision, "target_modules": sorted(settings["target_modules"])}
+    write_atomic(folder / "adapter_config.json", json.dumps(settings, indent=2, sort_keys=True))
 
 
 def save_model(model: Any, base: BaseModel, folder: Path) -> None:

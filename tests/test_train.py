@@ -57,6 +57,7 @@ def weights(run):
 
 def test_a_finished_run_holds_its_whole_story(uninterrupted):
     run, info = uninterrupted, uninterrupted.info
+    assert not run.adapter_path.exists(), "trained in full: there is no adapter"
     assert (run.status, info["steps"], info["total_steps"], info["error"]) == ("done", 10, 10, None)
     log = run.log()
     assert [entry.step for entry in log] == list(range(1, 11)) and all(entry.total == 10 for entry in log)
@@ -180,6 +181,12 @@ def test_lora_is_merged_and_resumes(base, tmp_path, monkeypatch):
 
     with safe_open(whole.model_path / "model.safetensors", "pt") as tuned:
         assert not [name for name in tuned.keys() if "lora" in name]  # noqa: SIM118
+    kept = whole.adapter_path / "adapter_model.safetensors"
+    assert kept.read_bytes() == (run.adapter_path / kept.name).read_bytes()
+    settings = json.loads((whole.adapter_path / "adapter_config.json").read_text())
+    assert (settings["base_model_name_or_path"], settings["revision"], settings["r"]) == (Path(base.path).name, None, 16)
+    assert str(Path(base.path).parent) not in json.dumps(settings), "where the base lies on this disk goes nowhere"
+    assert not list(whole.path.glob(".*.partial"))
 
 
 def test_bfloat16_learns_the_same_with_float32_masters(base, tmp_path, uninterrupted):
