@@ -27,6 +27,7 @@ FUNCTION_GEMMA = "google/functiongemma-270m-it"
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
 )  # fmt: skip
+GPU_SLOT = "STUDIO_GPU_SLOT"  # in the environment of a process that holds a ZeroGPU slot
 SMALL = 200 * 2**20  # bytes of weights below which float32 is no slower and bfloat16 saves nothing worth having
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?")
 
@@ -190,8 +191,19 @@ def cpu_threads() -> int:
     return cores
 
 
+def on_zero_gpu() -> bool:
+    """Whether this is a ZeroGPU Space, where a process has a GPU for the length of a slot only."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")  # as spaces reads it
+
+
 def choose_device() -> str:
-    """"cuda" where there is a GPU, else "cpu". On ZeroGPU ask inside a slot only: outside, CUDA is emulated and always there."""
+    """"cuda" where there is a GPU, else "cpu".
+
+    On ZeroGPU torch cannot be asked: in the app's own process CUDA is imitated and always there, in its children it is refused. There
+    only a process that holds a slot has a GPU, and says so in the environment (GPU_SLOT).
+    """
+    if on_zero_gpu() and GPU_SLOT not in os.environ:
+        return "cpu"
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
