@@ -180,7 +180,7 @@ class EvalConfig(Options):
     """How a model, or an exported file, answers the held-out rows."""
 
     on: str = option("tuned", str, "What answers: the base, the tuned model, or an exported file in its own runtime.",
-                     choices=("base", "tuned", "litertlm", "gguf"))
+                     choices=("base", "tuned", "litertlm", "task", "tflite", "gguf"))
     split: str = option("test", str, "Which rows are answered.", choices=("test", "train"))
     max_new_tokens: int | None = option(None, int, "Cut answers after so many tokens; left out, somewhat more than the longest expected.",
                                         low=1, high=4096)
@@ -191,8 +191,8 @@ class EvalConfig(Options):
 class ExportConfig(Options):
     """What file is made of the tuned model."""
 
-    format: str = option("litertlm", str, "litertlm: LiteRT-LM; task: MediaPipe, flutter_gemma; tflite; gguf: llama.cpp; merged: Python.",
-                         choices=("litertlm", "task", "tflite", "gguf", "merged"))
+    format: str = option("litertlm", str, "litertlm: LiteRT-LM; task: MediaPipe, flutter_gemma; tflite; gguf: llama.cpp; merged: Python; "
+                         "adapter: LoRA's, for peft.", choices=("litertlm", "task", "tflite", "gguf", "merged", "adapter"))
     quantize: str | None = option(None, str, "Number format of the file; left out, the one that suits the format.",
                                   choices=("int8", "int4", "float32", "float16", "q8_0", "q4_0"))
     cache_length: int = option(1024, int, "Longest prompt and answer together that the file can hold, in tokens.", low=128, high=32_768)

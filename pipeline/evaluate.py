@@ -30,7 +30,7 @@ def evaluate(
     run: Run | str | os.PathLike[str], on: str = "tuned", split: str = "test", progress: Callable[[float, str], None] | None = None,
     max_new_tokens: int | None = None, limit: int | None = None, artifact: str | os.PathLike[str] | None = None,
 ) -> EvalReport:  # fmt: skip
-    """The report of `on` ("base", "tuned", "litertlm" or "gguf") on the rows of `split`, also saved as eval/<on>-<split>.json.
+    """The report of `on` ("base", "tuned", or the format of an exported file) on the rows of `split`, also saved as eval/<on>-<split>.json.
 
     Answers are cut after `max_new_tokens`; None allows SPARE more than the longest expected one has. `limit` takes the first so many
     rows only, and saves nothing. `artifact` is the file to run; None takes the newest of its format that the run was exported to.
@@ -61,7 +61,8 @@ def evaluate(
         longest, name = max(len(tokenizer.encode(text, add_special_tokens=False)) for _, text in texts), file.name
         report_progress(0.0, f"Opening {name}")
         began = time.perf_counter()
-        answers, tokens = runtimes.answers(file, prompts, max_new_tokens or longest + SPARE, _after_loading(report_progress)), None
+        wanted, tokens = max_new_tokens or longest + SPARE, None
+        answers = runtimes.answers(file, prompts, wanted, _after_loading(report_progress), model_path(run, "tuned"))
     seconds = time.perf_counter() - began
     results = [judge(number, e, dataset.tools_of(e), answer) for (number, e), answer in zip(rows, answers, strict=True)]
     report = EvalReport.of(

@@ -1,4 +1,5 @@
-"""Runs an exported file for real, on the machine at hand: LiteRT-LM for .litertlm and .task, transformers' own reader for .gguf.
+"""Runs an exported file for real, on the machine at hand: LiteRT-LM for .litertlm and .task, the LiteRT interpreter for .tflite,
+transformers' own reader for .gguf and, where it is installed, llama.cpp.
 
 In a child process (`python -m pipeline.runtimes`), because a native library may crash and its memory should come back. Prompts are
 texts from `functiongemma.render_prompt`; answers are texts with their control tokens, without the token they stopped at, which the
@@ -20,16 +21,18 @@ from pipeline.functiongemma import BOS, STOP_TOKENS
 Conversation = tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]
 """Messages, and tools as OpenAI writes them."""
 
-RUNS = ("litertlm", "task", "gguf")
+RUNS = ("litertlm", "task", "tflite", "gguf")
 """Formats that `answers` can run."""
-NAMES = {"litertlm": "LiteRT-LM", "task": "LiteRT-LM", "gguf": "transformers"}
+NAMES = {"litertlm": "LiteRT-LM", "task": "LiteRT-LM", "tflite": "the LiteRT interpreter", "gguf": "transformers"}
 
 
 def answers(
-    path: str | Path, prompts: Sequence[str], max_new_tokens: int = 128, progress: child.Progress | None = None
-) -> list[str]:
+    path: str | Path, prompts: Sequence[str], max_new_tokens: int = 128, progress: child.Progress | None = None,
+    tokenizer: str | Path | None = None,
+) -> list[str]:  # fmt: skip
     """The greedy answers of the file at `path` to `prompts` (which begin with <bos>), in their order.
 
+    A .tflite has no tokenizer: `tokenizer` is the folder of the model that it was made from; other files are read with their own.
     Raises ExportError if the file is none of RUNS, cannot be run, or if a prompt does not fit into its cache.
     """
     path = Path(path)
@@ -38,9 +41,12 @@ def answers(
         raise ExportError(f"{path.name} cannot be run here: expected one of {', '.join('.' + name for name in RUNS)}.")
     if not path.is_file():
         raise ExportError(f"{path} is missing; export the run again.")
+    if kind == "tflite" and tokenizer is None:
+        raise ExportError(f"{path.name} holds no tokenizer: it can be run only together with the model that it was made from.")
     if not prompts:
         return []
     job = {"path": str(path.resolve()), "prompts": list(prompts), "max_new_tokens": max_new_tokens}
+    job |= {"tokenizer": str(Path(tokenizer).resolve())} if tokenizer is not None else {}
     return child.run("pipeline.runtimes", job, progress, f"Running {path.name} in {NAMES[kind]}")["answers"]
 
 
@@ -144,13 +150,33 @@ def _gguf(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: chi
     return [without_stop(answer.text) for answer in generate(load(path), prompts, max_new_tokens, progress)]
 
 
+def _tflite(path: Path, folder: Path, prompts: Sequence[str], max_new_tokens: int, progress: child.Progress) -> list[str]:
+    from tokenizers import Tokenizer
+
+    from pipeline.litert_interpreter import Interpreter, generate
+    from pipeline.model import cpu_threads
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    stops = [tokenizer.token_to_id(token) for token in STOP_TOKENS]
+    rows = [tokenizer.encode(prompt, add_special_tokens=False).ids for prompt in prompts]
+    made = generate(Interpreter(path, cpu_threads()), rows, stops, max_new_tokens, progress)
+    return [tokenizer.decode(ids, skip_special_tokens=False) for ids in made]
+
+
 def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:
     """The child's job: {"path", "prompts", "max_new_tokens"} -> {"answers"}, or {"path", "conversations"} -> {"prompts"}."""
     path = Path(job["path"])
     if "conversations" in job:
         return {"prompts": _rendered(path, job["conversations"])}
-    run = _gguf if path.suffix.lower() == ".gguf" else _litert
-    return {"answers": run(path, job["prompts"], job["max_new_tokens"], progress)}
+    asked = job["prompts"], job["max_new_tokens"], progress
+    match path.suffix.lower():
+        case ".gguf":
+            made = _gguf(path, *asked)
+        case ".tflite":
+            made = _tflite(path, Path(job["tokenizer"]), *asked)
+        case _:
+            made = _litert(path, *asked)
+    return {"answers": made}
 
 
 if __name__ == "__main__":

@@ -74,15 +74,15 @@ def test_a_file_is_asked_in_its_runtime(run, monkeypatch, tmp_path):
     file = tmp_path / "mine.litertlm"
     asked = []
 
-    def answers(path, prompts, max_new_tokens, progress):
-        asked.append(path)
+    def answers(path, prompts, max_new_tokens, progress, tokenizer):
+        asked.append((path, tokenizer))
         progress(1.0, "done")
         return [text.removesuffix("<start_function_response>") for text in right_answers(prompts)]
 
     monkeypatch.setattr("pipeline.runtimes.answers", answers)
     monkeypatch.setattr(evaluations, "model_path", lambda run, on: run.base["path"])
     report = evaluate(run, on="litertlm", artifact=file)
-    assert asked == [file] and (report.exact_match, report.tokens, report.model) == (1.0, None, "mine.litertlm")
+    assert asked == [(file, run.base["path"])] and (report.exact_match, report.tokens, report.model) == (1.0, None, "mine.litertlm")
     assert list(run.evaluations()) == ["litertlm-test"]
     with pytest.raises(RunError, match="has no .gguf file in its artifacts yet; export it first"):
         evaluate(run, on="gguf")

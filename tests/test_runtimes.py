@@ -19,7 +19,7 @@ def test_answers_come_without_their_stop(text):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    with pytest.raises(ExportError, match=r"model\.onnx cannot be run here: expected one of \.litertlm, \.task, \.gguf"):
+    with pytest.raises(ExportError, match=r"model\.onnx cannot be run here: expected one of \.litertlm, \.task, \.tflite, \.gguf"):
         runtimes.answers(tmp_path / "model.onnx", [PROMPT])
 
 

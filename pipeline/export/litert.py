@@ -1,4 +1,4 @@
-"""Makes .tflite, .litertlm and .task of a checkpoint, and proves each by running it in LiteRT-LM.
+"""Makes .tflite, .litertlm and .task of a checkpoint, and proves each by running it, the bare .tflite in the interpreter.
 
 All three hold the same model: the float32 conversion, the slow part, is done once and kept beside the artifacts under the hash of the
 weights and the lengths. Decides what goes into which file; the heavy work is convert.py's and bundle.py's, in a child process.
@@ -101,15 +101,8 @@ def _where_they_part(ours: str, theirs: str) -> tuple[str, str]:
 
 
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:
-    """The file's own greedy answers. A .tflite, which has no tokenizer, is run inside a .litertlm made for the purpose."""
-    prompts = [row.prompt for row in rows]
-    if file.suffix != ".tflite":
-        return runtimes.answers(file, prompts, max_new_tokens, progress)
-    pieces, inside = file.with_name("tokenizer.model"), file.with_name("check.litertlm")
-    bundle = {"format": "litertlm", "tflite": str(file), "tokenizer": str(pieces), "out": str(inside)}
-    bundle |= _settings(source, "litertlm", "check", pieces.read_bytes(), source.lengths(), False)
-    child.run("pipeline.export.convert", {"bundle": bundle}, None, "Packing the .tflite")
-    return runtimes.answers(inside, prompts, max_new_tokens, progress)
+    """The file's own greedy answers; a .tflite, which has no tokenizer, is handed the checkpoint's."""
+    return runtimes.answers(file, [row.prompt for row in rows], max_new_tokens, progress, source.checkpoint)
 
 
 def _float32(source: Source, lengths: Lengths, cache: Path, progress: child.Progress) -> Path:
