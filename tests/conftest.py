@@ -35,3 +35,40 @@ def shared() -> Path:
     if not (folder / "format").is_dir():
         pytest.skip(f"needs the shared material in {folder.name}/ beside the checkout")
     return folder
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A Hugging Face Hub on this machine that the real client of this process talks to (tests/local_hub.py); it waits between no tries."""
+    from huggingface_hub import close_session, constants
+    from huggingface_hub.utils import _http
+
+    from pipeline import hub as ours
+    from tests.local_hub import LocalHub
+
+    with LocalHub() as server:
+        home = tmp_path / "hf"
+        for name, value in server.environment(home).items():
+            monkeypatch.setenv(name, value)
+        read = {
+            "ENDPOINT": server.url, "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}", "HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_XET": True, "HF_HOME": str(home), "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"), "HF_STORED_TOKENS_PATH": str(home / "stored_tokens"), "HF_HUB_DISABLE_PROGRESS_BARS": True,
+        }  # fmt: skip
+        for name, value in read.items():  # what the client has read from the environment at its import
+            monkeypatch.setattr(constants, name, value)
+        monkeypatch.setattr(_http.time, "sleep", _no_sleep(_http.time.sleep))
+        close_session()  # the old one may know that it is offline
+        ours._known.clear()
+        yield server
+        close_session()
+
+
+def _no_sleep(sleep):
+    """time.sleep for everybody but the Hub's client, which waits seconds before it tries again."""
+    import sys
+
+    def no_sleep(seconds):
+        if not sys._getframe(1).f_globals.get("__name__", "").startswith("huggingface_hub."):
+            sleep(seconds)
+
+    return no_sleep

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 STATUS_PAGE = "https://status.huggingface.co"
-LOGIN = "sign in, on a computer of your own with hf auth login"
+LOGIN = "sign in (on a computer of your own: hf auth login)"
 SCOPE = f"sign out and in again and allow everything that is asked for, or use a token that may do this ({TOKENS_PAGE})"
 MOST_WORDS = 240
 """Characters of the Hub's own words that are passed on."""
@@ -127,7 +127,7 @@ def _answered(error: Any) -> Refusal:
         when = f"try again in {_duration(after)}" if after is not None else "try again in some minutes"
         return Refusal(f"that was more requests than the Hub takes at once; {when}", status, after)
     if status == 403 and ("storage" in lowered or "quota" in lowered):
-        return Refusal(f"there is no room left for it ({said}); make room at https://huggingface.co/settings/storage, or make it public", status)
+        return Refusal(f"there is no room left for it ({said}); make room, or make it public, at https://huggingface.co/settings", status)
     theirs = {
         400: f"the Hub took it for wrong ({said})" if said else "the Hub took it for wrong; try again",
         402: f"the Hub asks for a paid plan or credit{f' ({said})' if said else ''}; see https://huggingface.co/settings/billing",

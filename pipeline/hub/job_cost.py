@@ -1,0 +1,179 @@
+"""What a Job may run on and what it will cost: the Hub's own list of hardware and prices, and a count of the arithmetic of a training.
+
+Prices are asked for, never written down here. The time is an estimate, counted and not measured: floating-point operations of the run's
+own packs over a cautious share of what the hardware can do. It is good for choosing between two flavors and says so; only the timeout
+bounds what is paid.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline import hub
+from pipeline.errors import HubError
+from pipeline.runs import Run
+
+PERIODS = {"second": 1, "minute": 60, "hour": 3600}
+"""Seconds of the periods that the Hub prices hardware by."""
+PEAK = {"T4": 8.1e12, "L4": 121e12, "A10G": 70e12, "A100": 312e12, "L40S": 362e12, "H100": 989e12, "H200": 989e12, "RTX PRO 6000": 503e12}
+"""Operations a second of one GPU in bfloat16 without sparsity, from NVIDIA's data sheets; float32 for the T4, which has no bfloat16."""
+SHARE = 0.1
+"""Of the peak that small models reach; 0.3 and more is usual for large ones."""
+UNKNOWN_GPU = 60e12
+PER_CPU = 20e9
+"""Operations a second of one virtual CPU, a hyper-thread, in float32."""
+LEAST_STEP = 0.1
+"""Seconds of an optimiser step whatever it computes: a pack of the 270M model on a GPU is bound by the start of its kernels."""
+BEGIN = 240.0
+"""Seconds to find the machine, start it, install the libraries (PyTorch alone is 3 GB) and load the model."""
+END = 60.0
+"""Seconds to score the held-out rows and push."""
+BATCHES = 4
+"""Batches that are packed to count the tokens of all."""
+LEAST_TIMEOUT, MOST_TIMEOUT = 1800, 12 * 3600
+SAFETY = 3
+"""The timeout is so many times the estimate."""
+
+
+@dataclass(frozen=True)
+class Flavor:
+    """Hardware that a Job can have. `gpus` is 0 for CPUs; `price` is in US dollars an hour, as the Hub says it now."""
+
+    name: str
+    label: str
+    price: float
+    gpus: int
+    gpu: str
+    memory: str
+    cpus: int
+
+    @property
+    def processes(self) -> int:
+        """Processes that train: one a GPU, or one."""
+        return max(1, self.gpus)
+
+    @property
+    def speed(self) -> float:
+        """Operations a second that a training gets out of all of it, roughly."""
+        if not self.gpus:
+            return max(1, self.cpus) * PER_CPU
+        peak = next((PEAK[name] for name in sorted(PEAK, key=len, reverse=True) if name.lower() in self.gpu.lower()), UNKNOWN_GPU)
+        return self.gpus * peak * SHARE
+
+    def sentence(self) -> str:
+        """`Nvidia T4 - small, 16 GB: $0.40 an hour`"""
+        return f"{self.label}{f', {self.memory}' if self.memory else ''}: {dollars(self.price)} an hour"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds from the start of the Job to its end, and US dollars; `timeout` seconds after which the Hub ends it in any case."""
+
+    seconds: float
+    cost: float
+    timeout: int
+    most: float
+
+    def sentence(self) -> str:
+        """What it takes, what it costs, and what bounds both."""
+        return (
+            f"about {minutes(self.seconds)} and {dollars(self.cost)}, starting and installing included (counted, not measured on this "
+            f"hardware); ended after {minutes(self.timeout)} in any case, so at most {dollars(self.most)}"
+        )
+
+
+def flavors(token: str | None) -> list[Flavor]:
+    """All hardware that the Hub offers for Jobs, the cheapest first. Raises HubError."""
+    with hub.sentences("Asking for the hardware of Jobs"):
+        found = hub.client(token).list_jobs_hardware()
+    return sorted(filter(None, map(_flavor, found)), key=lambda flavor: (flavor.price, flavor.name))
+
+
+def flavor(token: str | None, name: str) -> Flavor:
+    """The one of that name. Raises HubError."""
+    known = {one.name: one for one in flavors(token)}
+    if name not in known:
+        raise HubError(f"The Hub has no hardware {name[:40]!r} for Jobs; choose one of {', '.join(known)}.")
+    return known[name]
+
+
+def _flavor(hardware: Any) -> Flavor | None:
+    """A Flavor from the Hub's description; None where the price is not one that we understand."""
+    period, price = PERIODS.get(str(hardware.unit_label).lower()), hardware.unit_cost_usd
+    if period is None or isinstance(price, bool) or not isinstance(price, int | float) or not 0 <= price < math.inf:
+        return None
+    gpu = hardware.accelerator
+    return Flavor(
+        hardware.name, hardware.pretty_name, price * 3600 / period, _number(gpu.quantity) if gpu else 0, gpu.model if gpu else "",
+        gpu.vram if gpu else hardware.ram, _number(hardware.cpu),
+    )  # fmt: skip
+
+
+def _number(text: Any) -> int:
+    """The first whole number in a text such as "2 vCPU"."""
+    found = re.search(r"\d+", str(text))
+    return int(found[0]) if found else 1
+
+
+def estimate(run: Run, flavor: Flavor, seconds: float | None = None, timeout: int | None = None) -> Estimate:
+    """What the rest of `run` takes on `flavor`. `seconds` is an estimate of one's own for all of it; `timeout` in seconds."""
+    total = BEGIN + training_seconds(run, flavor) + END if seconds is None else seconds
+    if timeout is None:
+        timeout = min(MOST_TIMEOUT, max(LEAST_TIMEOUT, math.ceil(SAFETY * total / 60) * 60))
+    hourly = flavor.price / 3600
+    return Estimate(total, total * hourly, timeout, timeout * hourly)
+
+
+def training_seconds(run: Run, flavor: Flavor) -> float:
+    """Seconds of the optimiser steps that `run` still has before it, counted."""
+    info = run.info
+    kept = run.last_checkpoint
+    steps = info["total_steps"] - (kept.step if kept else 0)
+    return max(0, steps) * max(LEAST_STEP, step_operations(run) / flavor.speed)
+
+
+def step_operations(run: Run) -> float:
+    """Floating-point operations of one optimiser step: 6 a weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
+
+    Counted over the packs of the first BATCHES batches, at most; the output layer is computed where a token is learned only.
+    """
+    from pipeline.model import recorded
+    from pipeline.packing import make_packs
+    from pipeline.train import tokenized_rows
+
+    base, config = recorded(run.base), run.config
+    rows = tokenized_rows(run, base)
+    size = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    batches = [rows[start : start + size] for start in range(0, min(len(rows), BATCHES * size), size)]
+    tokens = learned = 0
+    for batch in batches:
+        for pack in make_packs(batch, config.max_tokens, config.method == "full" or config.lora_dropout == 0):
+            tokens += len(pack.input_ids)
+            learned += sum(label != -100 for label in pack.shift_labels)
+    body, head = weights(base.config)
+    again = 8 if config.gradient_checkpointing else 6  # the forward pass is computed twice
+    return again * (body * tokens + head * learned) / max(1, len(batches))
+
+
+def weights(config: dict[str, Any]) -> tuple[int, int]:
+    """Weights of a gemma3_text model that a token passes through: those of its layers, and those of the output layer."""
+    hidden, heads, shared, width = (config[name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"))
+    attention = hidden * width * (2 * heads + 2 * shared)
+    layer = attention + 3 * hidden * config["intermediate_size"]
+    return config["num_hidden_layers"] * layer, hidden * config["vocab_size"]
+
+
+def dollars(amount: float) -> str:
+    """`$0.40`, `$0.0100`: four digits below ten cents."""
+    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+
+
+def minutes(seconds: float) -> str:
+    """`40 s`, `6 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    whole = round(seconds / 60)
+    return f"{whole} min" if whole < 60 else f"{whole // 60} h{f' {whole % 60} min' if whole % 60 else ''}"
