@@ -1,7 +1,8 @@
 """What happens between two optimiser steps of a run: log, look at the clock and the stop flag, make checkpoints whole, show answers.
 
 transformers' Trainer calls these; everything they know goes to the run folder, where the page and the command line read it. They do
-not know what a step computes and change nothing in it: a run that is watched ends with the weights of one that is not.
+not know what a step computes and change nothing in it: a run that is watched ends with the weights of one that is not. Of several processes
+the first writes and decides, and the others follow it (ranks.py).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pipeline import ranks
 from pipeline.errors import RunError
 from pipeline.examples import Example
 from pipeline.files import write_atomic
@@ -76,7 +78,8 @@ class Watch(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._mark = time.monotonic()
-        self.run.update(total_steps=state.max_steps)
+        if ranks.leads():
+            self.run.update(total_steps=state.max_steps)
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self.steps:
@@ -89,7 +92,7 @@ class Watch(TrainerCallback):
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         # Validation and samples are not timed before the first epoch has ended: a few steps' worth is assumed.
-        if state.global_step < state.max_steps and not self.slot.has(self.reserve + 2 * max(self.steps, default=0)):
+        if state.global_step < state.max_steps and ranks.agreed(not self.slot.has(self.reserve + 2 * max(self.steps, default=0))):
             self._stop(control)
         if self.stopped:
             control.should_evaluate = False
@@ -125,16 +128,20 @@ class Watch(TrainerCallback):
             entry = StepLog(state.global_step, state.max_steps, eval_loss=logs["eval_loss"], seconds=self.slot.total)
         else:
             return
-        self.run.append_log(entry)
+        if ranks.leads():
+            self.run.append_log(entry)
         if self.on_step:
             self.on_step(entry)
         # Every step is logged, so this comes once a step, before the trainer looks whether to save.
-        if "loss" in logs and state.global_step < state.max_steps and (self.asked() or not self.slot.has(self.reserve)):
+        if "loss" in logs and state.global_step < state.max_steps and ranks.agreed(self.asked() or not self.slot.has(self.reserve)):
             self._stop(control)
         self._idle = time.monotonic()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = self.run.checkpoints_path / f"checkpoint-{state.global_step}"
+        ranks.together()  # each process has written its own random state into it
+        if not ranks.leads():
+            return
         seal(folder, state.global_step)
         self.save_seconds = time.monotonic() - self._idle
         for old in self.run.checkpoints()[:-KEPT]:

@@ -3,7 +3,8 @@
 `prepare` checks everything that can be checked without training and makes the run folder; `train` trains from the last whole checkpoint
 until finished, stopped or out of time. A laptop and a Job call it once, a ZeroGPU Space slot after slot: on one machine with one number
 of threads a run made in pieces, or killed at any moment, ends with the same weights, bit for bit, as one made in one go. This file does
-not know how a loss is computed (trainer.py) and decides no default (config.py). It trains in one process.
+not know how a loss is computed (trainer.py) and decides no default (config.py). Under `accelerate launch` several processes train one run
+together, and the first of them writes (ranks.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,17 +26,20 @@ import psutil
 
 from pipeline import dataset as datasets
 from pipeline import model as models
+from pipeline import ranks
 from pipeline.config import TrainConfig, planned_steps, resolve
 from pipeline.dataset import Example, ToolDataset
 from pipeline.errors import DataError, ModelError, PipelineError, RunError
 from pipeline.files import write_atomic
 from pipeline.functiongemma import render_example
+from pipeline.journal import read_object
 from pipeline.model import BaseModel, find_base
 from pipeline.packing import TokenizedExample, tokenize
 from pipeline.runs import Checkpoint, Run, StepLog
 from pipeline.tools import Issue, lint_tools, summary
 
 SAMPLES = 5  # held-out requests whose answers are shown after every epoch
+REMOTE = "remote.json"  # in the run folder: the Job that trains it somewhere else, if there is one (pipeline.hub.remote)
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "tokenizers")
 
 
@@ -104,6 +108,12 @@ def _check_lengths(dataset: ToolDataset, base: BaseModel, max_length: int) -> No
         raise DataError(summary(f"{len(issues)} of {len(dataset.examples)} examples are too long", issues), issues)
 
 
+def tokenized_rows(run: Run, base: BaseModel) -> list[TokenizedExample]:
+    """The rows that `run` trains on as `base` reads them, without loading it: for counting."""
+    dataset, encoder = run.dataset(), _Encoder(base.path)
+    return [_tokenized(dataset, example, encoder) for example in dataset.examples if example.split == "train"]
+
+
 def _tokenized(dataset: ToolDataset, example: Example, tokenizer: Any) -> TokenizedExample:
     return tokenize([*example.prompt, example.completion], dataset.tools_of(example), tokenizer)
 
@@ -127,12 +137,18 @@ def train(
     run = run if isinstance(run, Run) else Run(run)
     if run.status == "done":
         return run
-    with run.claim():
+    if is_away(run):
+        raise RunError(f"{run.path} is being trained in a Hugging Face Job; fetch it when the Job is done, or cancel the Job first.")
+    with run.claim() if ranks.leads() else nullcontext():
         info = run.info
+        slot = Slot(time_budget, info["seconds"])
+        if not ranks.leads():  # computes with the others; what is written, the first process writes
+            with _recorded(run, slot):
+                _train(run, slot, None, None)
+            return run
         flag = run.path / "stop"
         if flag.exists() and flag.stat().st_mtime < psutil.Process().create_time():
             run.clear_stop()
-        slot = Slot(time_budget, info["seconds"])
         run.update(status="training", started=info["started"] or time.time(), error=None)
         with _recorded(run, slot):
             if _train(run, slot, on_step, should_stop):
@@ -142,6 +158,11 @@ def train(
                 run.update(status="paused", seconds=slot.total)
         run.clear_stop()
     return run
+
+
+def is_away(run: Run) -> bool:
+    """Whether a Job elsewhere trains `run`, so that nobody may here."""
+    return (run.path / REMOTE).is_file() and read_object(run.path / REMOTE).get("away") is True
 
 
 @contextmanager
@@ -182,13 +203,17 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
 
     torch.set_num_threads(models.cpu_threads())
     device, base = models.choose_device(), models.recorded(run.base)
-    if run.config.dtype == "auto":
-        run.update(config=replace(run.config, dtype=models.suits(base.path, device)).to_json())
     config, dataset = run.config, run.dataset()
-    _sweep(run)
+    if config.dtype == "auto":
+        config = replace(config, dtype=models.suits(base.path, device))
+        if ranks.leads():
+            run.update(config=config.to_json())
+    if ranks.leads():
+        _sweep(run)
     last = run.last_checkpoint
     if last and last.step >= run.info["total_steps"]:  # killed, or out of time, when only finishing was left
-        _finish(_trained(last, config, base), config, base, run)
+        if ranks.leads():
+            _finish(_trained(last, config, base), config, base, run)
         return True
     set_seed(config.seed)  # before the adapters are made
     tokenizer = models.load_tokenizer(base.path)
@@ -196,13 +221,16 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
     rows = len(trainer.train_dataset)
-    watch = Watch(run, slot, device, min(batch, rows), trainable * 4 * 3, on_step, should_stop)  # weights and AdamW's two moments
+    watch = Watch(run, slot, device, min(batch * ranks.count(), rows), trainable * 4 * 3, on_step, should_stop)  # weights and AdamW's two moments
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to --json
     trainer.add_callback(watch)
-    trainer.add_callback(SampleAnswers(run, watch, tokenizer, device, _samples(dataset)))
+    if ranks.leads():
+        trainer.add_callback(SampleAnswers(run, watch, tokenizer, device, _samples(dataset)))
     trainer.train(resume_from_checkpoint=str(last.path) if last else None)
-    if watch.stopped or not slot.has(watch.save_seconds * 1.5):
+    if watch.stopped or ranks.agreed(not slot.has(watch.save_seconds * 1.5)):
         return False
+    if not ranks.leads():
+        return True
     _finish(trainer.accelerator.unwrap_model(trainer.model), config, base, run)
     return True
 

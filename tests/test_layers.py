@@ -28,7 +28,7 @@ LAW = (
     ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.operations", "pipeline.packing", "pipeline.slots", "pipeline.runs", "pipeline.scores", "pipeline.samples*"),
     ("pipeline.hub", "pipeline.hub.refusals"),  # the client and its errors; what needs a run stands below
     ("pipeline.hub.access",),
-    ("pipeline.model", "pipeline.prefix_attention", "pipeline.prefix_generate"),
+    ("pipeline.model", "pipeline.prefix_attention", "pipeline.prefix_generate", "pipeline.ranks"),
     ("pipeline.trainer", "pipeline.callbacks"),
     ("pipeline.train", "pipeline.constrain", "pipeline.evaluate", "pipeline.runtimes", "pipeline.litert_interpreter", "pipeline.llamacpp", "pipeline.export*"),
     ("pipeline.base*",),
