@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -150,6 +150,16 @@ def conversation(request: str, dataset: ToolDataset | None = None) -> list[dict[
     developer = beginnings.most_common(1)[0][0] if beginnings else DEFAULT
     first = [{"role": "developer", "content": developer}] if developer else []
     return [*first, {"role": "user", "content": request}]
+
+
+def with_results(messages: Sequence[dict[str, Any]], calls: Sequence[ToolCall], results: Sequence[Any]) -> list[dict[str, Any]]:
+    """The conversation after the calls were made and answered: one result a call, an object or a text."""
+    made = {"role": "assistant", "tool_calls": [{"type": "function", "function": call.to_json()} for call in calls]}
+    answered = [
+        {"role": "tool", "name": call.name, "content": {"name": call.name, "response": result} if isinstance(result, dict) else result}
+        for call, result in zip(calls, results, strict=True)
+    ]
+    return [*messages, made, *answered]
 
 
 def _beginning(row: Example) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline import functiongemma
 from pipeline.dataset import ToolDataset, example
-from pipeline.examples import conversation
+from pipeline.examples import conversation, with_results
 from pipeline.tools import TRIGGER, ToolCall, ToolSpec
 from pipeline.ui import answers, playground_tab, session
 from pipeline.ui.layout import open_sample
@@ -50,7 +50,7 @@ def test_an_answer_is_read_back_and_its_prompt_kept(written, tmp_path):
 
 
 def test_a_models_prompt_goes_on_after_the_functions_result(written, tmp_path):
-    messages = answers.with_result(conversation("on"), [ToolCall("set_light", {"on": True})], "done")
+    messages = with_results(conversation("on"), [ToolCall("set_light", {"on": True})], ["done"])
     answers.answer(tmp_path, messages, [TOOL])
     assert written[0][0].endswith("response:set_light{value:<escape>done<escape>}<end_function_response>")
 

@@ -10,6 +10,6 @@
     settings, destinations, downloads      the options of a training; what can be exported; files for one visitor
     *_view        how a dataset, a run, an evaluation and an export are shown
     *_tab         one step each: `build(page)`
-    layout, theme layout: header, first page, five steps; theme: how every page looks
+    layout, theme the page: header, first page, five steps; how every page looks
     warmth        the heavy packages, loaded in the background
 """

@@ -1,50 +1,37 @@
 """One model's answer to one request, for the playground: a few loaded models are kept, the rest is read from disk again.
 
-Weights in memory belong to a folder, never to a visitor, and are read from it anew when it changes. It knows nothing about widgets.
+Weights in memory belong to a folder, never to a visitor, and are read from it anew when it changes. Exported files and models that
+are not ours are run in processes of their own, of which a few are kept, too. It knows nothing about widgets.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import functiongemma, model
+from pipeline import functiongemma, model, serving
+from pipeline.engine import Written
 from pipeline.examples import conversation
-from pipeline.functiongemma import Reply
-from pipeline.tools import ToolCall, ToolSpec
+from pipeline.serving import Served
+from pipeline.tools import ToolSpec
+from pipeline.ui.answer_view import Answer
 
 KEPT = 3
 """Models in memory at a time: a base and two tuned ones are 1.6 GB with FunctionGemma 270M in bfloat16."""
 DEVICE = "cpu" if os.environ.get("SPACES_ZERO_GPU") else None
 """Where they are: what suits; on ZeroGPU the CPU, because this process only imitates a GPU and has none outside a slot."""
 MAX_NEW_TOKENS = 192
-MAX_REQUEST = 2_000
-"""Characters of a request; a longer one is not what such a model is for, and would hold up the line."""
+KEPT_SERVED = 2
+"""Processes at a time; an exported FunctionGemma 270M takes 0.65 GB in int8."""
 
 _kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
 _loading = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model wrote to a prompt, read back. `seconds` is the whole time of writing, without loading."""
-
-    prompt: str
-    text: str
-    reply: Reply
-    tokens: int
-    seconds: float
-    stopped: bool
-
-    @property
-    def calls(self) -> list[ToolCall]:
-        return [ToolCall(call.name, call.arguments) for call in self.reply.calls]
+_served: OrderedDict[tuple[str, int], Served] = OrderedDict()
+_opening = threading.Lock()
 
 
 def loaded(folder: str | Path) -> Any:
@@ -64,18 +51,32 @@ def warm_up() -> None:
     model.generate(loaded(model.EMBEDDED), [functiongemma.render_prompt(conversation("hello"), None, True)], max_new_tokens=1)
 
 
-def with_result(messages: Sequence[dict[str, Any]], calls: Sequence[ToolCall], result: str) -> list[dict[str, Any]]:
-    """The conversation after the calls were made and the function answered `result` to each."""
-    made = {"role": "assistant", "tool_calls": [{"type": "function", "function": call.to_json()} for call in calls]}
-    return [*messages, made, *({"role": "tool", "name": call.name, "content": result} for call in calls)]
+def served(path: str | Path) -> Served:
+    """The model at `path` in a process of its own, which is kept while few others are asked. Raises ModelError."""
+    path = Path(path).resolve()
+    stamp = path.stat().st_mtime_ns if path.exists() else 0
+    with _opening:
+        found = _served.pop((str(path), stamp), None)
+        if found is None or not found.alive:
+            while len(_served) >= KEPT_SERVED:
+                _served.popitem(last=False)[1].close()
+            found = Served(path)
+        _served[(str(path), stamp)] = found
+        return found
 
 
-def answer(folder: str | Path, messages: Sequence[dict[str, Any]], tools: Sequence[ToolSpec]) -> Answer:
-    """The greedy answer of the model in `folder`. Raises ModelError, or PipelineError for messages that cannot be rendered."""
+def answer(source: str | Path, messages: Sequence[dict[str, Any]], tools: Sequence[ToolSpec], apart: bool = False) -> Answer:
+    """The greedy answer of a model: of the checkpoint in a folder, here or `apart` in a process of its own, or of a .litertlm, apart.
+
+    Raises ModelError, or PipelineError for messages that cannot be rendered.
+    """
     declared = [tool.to_json() for tool in tools]
     prompt = functiongemma.render_prompt(messages, declared, add_generation_prompt=True)
-    ready = loaded(folder)
-    start = time.perf_counter()
-    [written] = model.generate(ready, [prompt], max_new_tokens=MAX_NEW_TOKENS)
-    seconds = time.perf_counter() - start
-    return Answer(prompt, written.text, functiongemma.parse(written.text, declared), len(written.token_ids), seconds, written.stopped)
+    return Answer.of(prompt, written(source, prompt, apart), declared)
+
+
+def written(source: str | Path, prompt: str, apart: bool = False) -> Written:
+    """The same for a prompt that is text already."""
+    if apart or Path(source).suffix == ".litertlm":
+        return served(source).answer(prompt, MAX_NEW_TOKENS)
+    return serving.written(loaded(source), prompt, MAX_NEW_TOKENS)

@@ -17,24 +17,23 @@ from pipeline import model as models
 from pipeline.dataset import ToolDataset
 from pipeline.errors import PipelineError
 from pipeline.evaluate import model_path
-from pipeline.examples import conversation
+from pipeline.examples import conversation, with_results
+from pipeline.export import artifacts
 from pipeline.runs import Project, Run
 from pipeline.tools import ToolCall
 from pipeline.ui import answers, editing, tokens
-from pipeline.ui.answers import Answer
+from pipeline.ui.answer_view import MAX_REQUEST, WIRE, Answer, checked_request, chips, shown
 from pipeline.ui.session import Page, find_project, project_of
 from pipeline.ui.state import held_out, known, trained_runs
-from pipeline.ui.widgets import count, door, empty, esc, lead, legend, note, pickable, picked, reply_cards, token_text
+from pipeline.ui.widgets import door, empty, lead, legend, note, pickable, picked, token_text
 
 LEAD = "Type what a person would say, and see which call each model makes of it."
 SUGGESTIONS = 8
-WIRE = {
-    "language": None, "lines": 2, "elem_classes": "wire", "interactive": False, "wrap_lines": True, "show_line_numbers": False,
-    "visible": False,
-}  # fmt: skip
 NOTHING = empty("Nothing sent yet", "The text that the model was given stands here, cut into its tokens.")
 NOT_YET = empty("Nothing sent yet", "What the model writes stands here, as a call and as the text that it is.")
 WAITING = '<p class="note">Working. The first answer takes longer, because the model is loaded for it.</p>'
+AS_FILE = "Ask the exported file"
+AS_FILE_HELP = "The tuned answers then come from the newest .litertlm of this run, as they will on a phone."
 UNTRAINED = empty("No trained model yet", "After training, its answer stands here beside the base's.")
 
 
@@ -50,14 +49,6 @@ def suggestions(project: Project | None) -> list[str]:
     return list(dict.fromkeys(request for turn in in_turn for request in turn if request))[:SUGGESTIONS]
 
 
-def chips(requests: list[str]) -> str:
-    """The suggestions as buttons."""
-    if not requests:
-        return ""
-    buttons = "".join(f'<button type="button" class="chip" data-pick="{esc(request)}">{esc(request)}</button>' for request in requests)
-    return f'<p class="quiet">Requests that training does not see:</p><div class="chips">{buttons}</div>'
-
-
 def _dataset(project: Project, run: Run | None) -> ToolDataset:
     """The tools and examples that a model is asked with: those it was trained on, else the project's."""
     if run:
@@ -68,26 +59,31 @@ def _dataset(project: Project, run: Run | None) -> ToolDataset:
     return found.dataset
 
 
-def shown(answer: Answer, warning: str | None = None) -> tuple[str, Any]:
-    """An answer as cards with its figures, and its raw text with every control token; above it what is to be said of the request."""
-    above = note(warning, "bad") if warning else ""
-    speed = f"{answer.tokens / answer.seconds:,.0f} tokens/s" if answer.seconds else ""
-    cut = "" if answer.stopped else note(f"Cut after {count(answer.tokens, 'token')}: the model did not come to an end.", "bad")
-    figures = f'<p class="quiet figures">{answer.seconds:.2f} s · {count(answer.tokens, "token")} · {speed}</p>'
-    return f'<div class="answer">{above}{reply_cards(answer.reply, answer.text)}{cut}{figures}</div>', gr.Code(answer.text, visible=True)
-
-
 def painted(answer: Answer, folder: str | Path) -> str:
     """The prompt and the answer, cut into the tokens of the model in `folder`."""
     pieces = [*tokens.pieces(answer.prompt, False, Path(folder)), *tokens.pieces(answer.text, True, Path(folder))]
     return f'{token_text(pieces)}{legend("written", "what the model wrote")}'
 
 
+def exported(run: Run | None) -> Path | None:
+    """The run's newest .litertlm, the file that the playground can ask instead of the checkpoint."""
+    made = artifacts(run.artifacts_path) if run else []
+    return next((Path(one.path) for one in reversed(made) if one.format == "litertlm"), None)
+
+
+def _tuned(run: Run, as_file: Any) -> Path:
+    """What answers for the trained model. PipelineError if the file was asked for and is gone."""
+    file = exported(run) if as_file is True else None
+    if as_file is True and file is None:
+        raise PipelineError("There is no exported .litertlm of this run any more. Make it in the Export step, or turn the switch off.")
+    return file or model_path(run, "tuned")
+
+
 # -- handlers
 
 
 @door
-def show(key: Any, run_id: Any, shown_project: Any) -> list[Any]:
+def show(key: Any, run_id: Any, shown_project: Any, as_file: Any = False) -> list[Any]:
     """The suggestions and the runs to choose from; the newest is chosen. Another project starts without answers."""
     project = find_project(key)
     fresh = (project.id if project else None) != shown_project
@@ -96,8 +92,9 @@ def show(key: Any, run_id: Any, shown_project: Any) -> list[Any]:
     choice = run_id if run_id in [run.id for run in runs] else runs[0].id if runs else None
     has_tools = known(project) is not None
     return [
-        chips(suggestions(project)),
+        chips(suggestions(project), "Requests that training does not see:"),
         gr.Dropdown(choices=[(run.title, run.id) for run in runs], value=choice, visible=len(runs) > 1),
+        _switch(next((run for run in runs if run.id == choice), None), as_file),
         gr.Textbox(interactive=has_tools, placeholder="turn on the kitchen light" if has_tools else "Add tools in the Dataset step first."),
         gr.Button(interactive=has_tools),
         gr.HTML("" if runs else UNTRAINED, visible=not runs),
@@ -109,14 +106,10 @@ def show(key: Any, run_id: Any, shown_project: Any) -> list[Any]:
 
 
 @door
-def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
+def ask(key: Any, request: str, run_id: Any, as_file: Any = False) -> Iterator[list[Any]]:
     """Base first, then tuned, each shown as soon as it is there."""
     project = project_of(key)
-    request = (request or "").strip()
-    if not request:
-        raise PipelineError("Type a request first, or choose one of the suggestions.")
-    if len(request) > answers.MAX_REQUEST:
-        raise PipelineError(f"A request may have {answers.MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
+    request = checked_request(request)
     run = project.run(run_id) if run_id else next(iter(trained_runs(project)), None)  # Enter can be faster than the list of runs
     dataset = _dataset(project, run)
     messages, warning = conversation(request, dataset), functiongemma.spelled_tokens(request)
@@ -127,7 +120,7 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
         base_folder = model_path(run, "base") if run else models.EMBEDDED
         base = answers.answer(base_folder, messages, dataset.tools)
         yield [*shown(base, warning), WAITING if run else "", hide, painted(base, base_folder), *blank]
-        best = answers.answer(model_path(run, "tuned"), messages, dataset.tools) if run else base
+        best = answers.answer(_tuned(run, as_file), messages, dataset.tools) if run else base
     except PipelineError as problem:
         yield [note(str(problem), "bad"), hide, "", hide, NOTHING, *blank]
         return
@@ -137,7 +130,7 @@ def ask(key: Any, request: str, run_id: Any) -> Iterator[list[Any]]:
 
 
 @door
-def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> Iterator[tuple[str, Any]]:
+def reply_as_function(key: Any, result: str, run_id: Any, last: Any, as_file: Any = False) -> Iterator[tuple[str, Any]]:
     """What the model says when the function has answered."""
     project = project_of(key)
     calls = [ToolCall.from_json(call) for call in (last or {}).get("calls", [])]
@@ -147,10 +140,29 @@ def reply_as_function(key: Any, result: str, run_id: Any, last: Any) -> Iterator
         raise PipelineError("Type what the function returns, for example: done")
     yield WAITING, gr.Code(visible=False)
     run = project.run(run_id) if run_id else None
-    folder = model_path(run, "tuned") if run else models.EMBEDDED
     dataset = _dataset(project, run)
-    messages = answers.with_result(conversation(last["request"], dataset), calls, result.strip()[: answers.MAX_REQUEST])
-    yield shown(answers.answer(folder, messages, dataset.tools))
+    messages = with_results(conversation(last["request"], dataset), calls, [_result(result.strip()[:MAX_REQUEST])] * len(calls))
+    yield shown(answers.answer(_tuned(run, as_file) if run else models.EMBEDDED, messages, dataset.tools))
+
+
+def _result(text: str) -> Any:
+    """What was typed as a function's result: the object that it spells, else the text itself."""
+    try:
+        found = jsontext.loads(text)
+    except jsontext.JsonTextError:
+        return text
+    return found if isinstance(found, dict) else text
+
+
+@door
+def chose_run(key: Any, run_id: Any, as_file: Any) -> Any:
+    """Whether this run has a file that can be asked."""
+    return _switch(project_of(key).run(run_id) if run_id else None, as_file)
+
+
+def _switch(run: Run | None, as_file: Any) -> Any:
+    file = exported(run)
+    return gr.Checkbox(visible=file is not None, value=as_file is True and file is not None)
 
 
 @door
@@ -179,6 +191,7 @@ def build(page: Page) -> None:
         request = gr.Textbox(label="Request", lines=1, max_lines=4, scale=4, min_width=240, elem_id="request")
         run_id = gr.Dropdown(label="Trained model", choices=[], visible=False, scale=1, min_width=160)
         send = gr.Button("Send", variant="primary", scale=0, min_width=120)
+    as_file = gr.Checkbox(label=AS_FILE, info=AS_FILE_HELP, value=False, visible=False, elem_id="as-file")
     ideas = pickable()
     with gr.Row(elem_classes="halves"):
         with gr.Column(min_width=300, elem_id="base-answer"):
@@ -212,12 +225,13 @@ def build(page: Page) -> None:
         forward = gr.Button("Next: export a file")
 
     outputs = [base_cards, base_raw, tuned_cards, tuned_raw, prompt, after, right_calls, last, follow_cards, follow_raw, added]
-    choices = [ideas, run_id, request, send, untrained, tuned, forward]
-    page.on_open("playground", show, [*choices, shown_project, right_words, *outputs], [run_id, shown_project])
+    choices = [ideas, run_id, as_file, request, send, untrained, tuned, forward]
+    page.on_open("playground", show, [*choices, shown_project, right_words, *outputs], [run_id, shown_project, as_file])
+    run_id.input(chose_run, [page.key, run_id, as_file], as_file, trigger_mode="always_last", **quiet)
     # One line for all visitors: two models at once are not faster on one machine, and each has its turn within a second or two.
     asking = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
-    gr.on([request.submit, send.click], ask, [page.key, request, run_id], outputs, **asking)
-    ideas.select(choose, None, request, **quiet).then(ask, [page.key, request, run_id], outputs, **asking)
-    send_result.click(reply_as_function, [page.key, result, run_id, last], [follow_cards, follow_raw], **asking)
+    gr.on([request.submit, send.click], ask, [page.key, request, run_id, as_file], outputs, **asking)
+    ideas.select(choose, None, request, **quiet).then(ask, [page.key, request, run_id, as_file], outputs, **asking)
+    send_result.click(reply_as_function, [page.key, result, run_id, last, as_file], [follow_cards, follow_raw], **asking)
     add.click(add_to_dataset, [page.key, right_calls, right_words, last], added, **quiet).success(**page.touch())
     forward.click(lambda run: gr.Tabs(selected="export" if run else "train"), run_id, page.tabs, **quiet)

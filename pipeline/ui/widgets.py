@@ -234,8 +234,8 @@ def parameter_type(schema: Any) -> str:
     return str(kind).lower()
 
 
-def tool_card(tool: Any, examples: int, tokens: int | None, issues: Sequence[Any]) -> str:
-    """A `ToolSpec` with its parameters, what its declaration costs, how many examples call it and its problems."""
+def parameter_table(tool: Any) -> str:
+    """A `ToolSpec`'s parameters with their types."""
     properties = tool.parameters.get("properties", {}) if isinstance(tool.parameters, Mapping) else {}
     required = tool.parameters.get("required", []) if isinstance(tool.parameters, Mapping) else []
     rows = "".join(
@@ -243,7 +243,12 @@ def tool_card(tool: Any, examples: int, tokens: int | None, issues: Sequence[Any
         f"<td>{esc(parameter_type(schema))}</td></tr>"
         for name, schema in properties.items()
     )
-    table = f"<table>{rows}</table>" if rows else '<p class="quiet">No parameters.</p>'
+    return f"<table>{rows}</table>" if rows else '<p class="quiet">No parameters.</p>'
+
+
+def tool_card(tool: Any, examples: int, tokens: int | None, issues: Sequence[Any]) -> str:
+    """A `ToolSpec` with its parameters, what its declaration costs, how many examples call it and its problems."""
+    table = parameter_table(tool)
     cost = f" · {count(tokens, 'token')}" if tokens is not None else ""
     return (
         f'<article class="tool"><header><code>{esc(tool.name)}</code>'
