@@ -18,6 +18,7 @@ if __name__ == "__main__":
             server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
             theme=theme.theme(), css_paths=theme.CSS, show_error=False, run_history=False, enable_monitoring=False,
             max_file_size="20mb", footer_links=["gradio", "settings"], prevent_thread_lock=True, ssr_mode=False,
+            mcp_server=True, strict_cors=True,
         )  # fmt: skip
     except OSError as error:  # the port is taken, and the message says what to do
         raise SystemExit(f"The studio could not start: {error}") from None

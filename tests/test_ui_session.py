@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from pipeline.errors import PipelineError
@@ -46,7 +48,8 @@ def test_made_up_ids_open_nothing(id):
     key = session.create_project(None, "Mine")
     assert session.find_project({**key, "project": id}) is None
     assert session.find_project({**key, "session": id}) is None
-    assert session.welcome({**key, "session": id}) == {"session": None, "project": None}
+    greeted = session.welcome({**key, "session": id})
+    assert (greeted["session"], greeted["project"]) == (None, None)
     with pytest.raises(PipelineError, match="No project is open"):
         session.project_of({**key, "project": id})
     with pytest.raises(PipelineError):
@@ -56,6 +59,16 @@ def test_made_up_ids_open_nothing(id):
 @pytest.mark.parametrize("key", [None, [], "key", 7, {}, {"session": None}, {"project": "12345678"}], ids=repr)
 def test_a_key_of_any_shape_is_survived(key):
     assert session.welcome(key) == {"session": None, "project": None}
+
+
+def test_who_was_here_before_the_disk_was_emptied_is_known_until_they_begin_anew(workspace):
+    key = session.create_project(None, "Mine")
+    shutil.rmtree(workspace)
+    greeted = session.welcome(key)
+    assert greeted == {"session": None, "project": None, "lost": True}
+    assert session.welcome(greeted) == greeted  # also after another reload
+    fresh = session.create_project(greeted, "Again")
+    assert "lost" not in fresh and session.welcome(fresh) == fresh and fresh["session"] != key["session"]
 
 
 def test_a_link_in_the_workspace_is_not_followed(workspace, tmp_path):

@@ -14,6 +14,11 @@ from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
+from pipeline.runs import Project
+
+LEFT_OUT = "checkpoints"
+"""Half-trained states of a run: several times as large as its model, and of no use to anybody but the trainer that wrote them."""
+
 
 def hand_over(path: Path, session: str, mark: str) -> str:
     """A copy of `path` (a folder becomes an uncompressed .zip) for the visitor of `session`, found again as long as `mark` is the same.
@@ -38,8 +43,22 @@ def hand_over(path: Path, session: str, mark: str) -> str:
     return str(target)
 
 
+def project_file(project: Project, session: str) -> str:
+    """A project as one .zip for the visitor of `session`: its dataset and runs with models, scores and files, without checkpoints.
+
+    The command line works on what is in it: `evaluate runs/<id>`, `export runs/<id>`.
+    """
+    newest = max((file.stat().st_mtime_ns for file in _files(project.path)), default=0)
+    return hand_over(project.path, session, f"project {newest}")
+
+
+def _files(folder: Path) -> list[Path]:
+    """The whole files below a folder. Hidden ones are being written, or are locks."""
+    parts = ((file, file.relative_to(folder).parts) for file in sorted(folder.rglob("*")))
+    return [file for file, names in parts if LEFT_OUT not in names and not any(name.startswith(".") for name in names) and file.is_file()]
+
+
 def _zip(folder: Path, target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.rglob("*")):
-            if file.is_file():
-                archive.write(file, f"{folder.name}/{file.relative_to(folder)}")
+        for file in _files(folder):
+            archive.write(file, f"{folder.name}/{file.relative_to(folder)}")

@@ -5,19 +5,35 @@ Each step is a module with `build(page)`; this file places them, opens projects 
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from pipeline import dataset, samples
-from pipeline.model import cpu_threads
 from pipeline.runs import Project
-from pipeline.ui import dataset_tab, evaluate_tab, export_tab, playground_tab, state, train_tab
-from pipeline.ui.session import STEPS, Page, create_project, find_project, find_session, projects_of, welcome
-from pipeline.ui.widgets import count, door, esc, pickable, picked
+from pipeline.ui import (
+    api,
+    dataset_tab,
+    downloads,
+    evaluate_tab,
+    export_tab,
+    header,
+    playground_tab,
+    state,
+    train_tab,
+)
+from pipeline.ui.session import (
+    STEPS,
+    Page,
+    create_project,
+    find_project,
+    find_session,
+    project_of,
+    projects_of,
+    welcome,
+)
+from pipeline.ui.widgets import door, esc, pickable, picked
 
 BUILD = {
     "dataset": dataset_tab.build,
@@ -58,23 +74,7 @@ ADDRESS = """
   window.history.replaceState(null, '', address);
 }
 """
-
-
-def place() -> str:
-    """Where the work is done, in words. Looks at no accelerator's library, which would take seconds."""
-    if os.environ.get("SPACES_ZERO_GPU"):
-        return "ZeroGPU"
-    if any(Path("/proc/driver/nvidia/gpus").glob("*")):
-        return "GPU"
-    return f"CPU, {count(cpu_threads(), 'core')}"
-
-
-def brand() -> str:
-    hint = "A small stand-in that ships with the studio. It shows the whole way, it does not replace FunctionGemma 270M."
-    return (
-        '<div class="brand"><strong>FunctionGemma Studio</strong>'
-        f'<span>{esc(place())}</span><span title="{esc(hint)}">base: embedded demo model</span></div>'
-    )
+SAVE = "() => document.querySelector('#project-file').click()"
 
 
 def ago(seconds: float) -> str:
@@ -121,13 +121,17 @@ def arrive(key: Any, request: gr.Request) -> tuple[dict[str, Any], Any]:
 def show(key: Any) -> list[Any]:
     """Header, first page or steps, and each step's state."""
     project = find_project(key)
+    gone = isinstance(key, dict) and bool(key.get("lost"))
     projects = projects_of(key)
     choices = [(each.title, each.id) for each in projects]
     words = state.steps(project)
     return [
+        header.brand(project),
+        gr.HTML(header.lost() if gone else "", visible=gone),
         gr.Column(visible=project is None),
         gr.Column(visible=project is not None),
         gr.Dropdown(choices=choices, value=project.id if project else None, visible=project is not None),
+        gr.Button(visible=project is not None),
         gr.Button(visible=project is not None),
         "" if project else project_list(projects),
         *(gr.Tab(label=f"{step.capitalize()}\n{words[step]}") for step in STEPS),
@@ -152,6 +156,12 @@ def switch_to(key: Any, project_id: Any) -> dict[str, Any]:
 
 
 @door
+def take_home(key: Any) -> str:
+    """The open project as one file, for this visitor only."""
+    return downloads.project_file(project_of(key), key["session"])
+
+
+@door
 def on_project(key: Any, event: gr.EventData) -> dict[str, Any]:
     """A choice in the list of projects: open, rename or delete one."""
     verb, _, project_id = picked(event).partition(":")
@@ -170,15 +180,21 @@ def on_project(key: Any, event: gr.EventData) -> dict[str, Any]:
 
 def build() -> gr.Blocks:
     """The app, not yet launched."""
+    sign_in = header.sign_in()
     with gr.Blocks(title="FunctionGemma Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         # The secret only keeps the two ids from being read in passing; a fixed one survives a restart of the server.
         key = gr.BrowserState({"session": None, "project": None}, storage_key="functiongemma-studio", secret="functiongemma-studio")
         ticks = {name: gr.Number(0, visible="hidden") for name in ("page", *STEPS)}
         with gr.Row(elem_id="top"):
-            gr.HTML(brand(), scale=1)
+            brand = gr.HTML(header.brand(), scale=1)
+            who = gr.HTML(scale=0, elem_id="who")
             switch = gr.Dropdown(label="Project", container=False, visible=False, scale=0, min_width=220)
-            leave = gr.Button("All projects", size="sm", visible=False, scale=0, min_width=120)
+            leave = gr.Button("All projects", size="sm", visible=False, scale=0, min_width=110)
+            take = gr.Button("Download", size="sm", visible=False, scale=0, min_width=100, elem_id="take-project")
+            taken = gr.DownloadButton(visible="hidden", elem_id="project-file")
+            header.place_sign_in(sign_in)
         with gr.Column(visible=False, elem_id="home") as home:
+            lost = gr.HTML(visible=False)
             gr.HTML(HERO)
             with gr.Row(elem_classes="cards", equal_height=True):
                 with gr.Column(elem_classes="card", min_width=280):
@@ -189,6 +205,7 @@ def build() -> gr.Blocks:
                     own = gr.Button("Start with my functions")
             projects = pickable()
             gr.HTML(HOW)
+            header.copy_card()
         with gr.Column(visible=False, elem_id="bench") as bench:
             with gr.Tabs(selected=STEPS[0], overflow_behavior="wrap", elem_id="steps") as tabs:
                 page = Page(key, tabs, ticks)
@@ -198,14 +215,17 @@ def build() -> gr.Blocks:
 
         first = {**page.go(STEPS[0]), "js": f"() => {{ window.studioStep = '{STEPS[0]}'; }}"}
         demo.load(arrive, key, [key, tabs], show_progress="hidden").then(**page.touch())
+        demo.load(header.who, None, who, show_progress="hidden")
         sample.click(open_sample, key, key).success(**first).then(**page.touch())
         own.click(open_own, key, key).success(**first).then(**page.touch())
         leave.click(lambda key: {**key, "project": None}, key, key, show_progress="hidden").then(**page.touch())
+        take.click(take_home, key, taken).success(None, None, None, js=SAVE)
         switch.input(switch_to, [key, switch], key, show_progress="hidden").success(**first).then(**page.touch())
         projects.select(on_project, key, key, show_progress="hidden").success(**first).then(**page.touch())
-        shown = [home, bench, switch, leave, projects, *page.items.values()]
+        shown = [brand, lost, home, bench, switch, leave, take, projects, *page.items.values()]
         ticks["page"].change(show, key, shown, show_progress="hidden").then(None, key, None, js=ADDRESS)
 
         for event in demo.fns.values():
             event.api_visibility = "private"
+        api.build()
     return demo

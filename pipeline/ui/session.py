@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pipeline.runs import Project, Run, Session, Workspace
 
 STEPS = ("dataset", "train", "evaluate", "playground", "export")
 MAX_PROJECTS = 50
+_ID = re.compile(r"[0-9a-f]{32}")
 NO_PROJECT = "No project is open. Open the sample or start one of your own on the first page."
 
 
@@ -67,9 +69,14 @@ def run_of(key: Any, run_id: Any) -> Run:
 
 
 def welcome(key: Any) -> dict[str, Any]:
-    """The key to go on with: the ids of the one the browser kept that still name something."""
+    """The key to go on with: the ids of the one the browser kept that still name something.
+
+    It is marked "lost", until a new project is made, where the browser was here before and its folder is gone.
+    """
     session, project = find_session(key), find_project(key)
-    return {"session": session.id if session else None, "project": project.id if project else None}
+    found = {"session": session.id if session else None, "project": project.id if project else None}
+    before = isinstance(key, dict) and (key.get("lost") or _ID.fullmatch(str(key.get("session"))))
+    return {**found, "lost": True} if before and session is None else found
 
 
 def create_project(key: Any, title: str) -> dict[str, Any]:
