@@ -10,6 +10,8 @@
     settings, destinations, downloads      the options of a training; what can be exported; files for one visitor
     *_view        how a dataset, a run, an evaluation and an export are shown
     *_tab         one step each: `build(page)`
+    account, header      whose Hub account acts; the line at the top of the page
+    api           four functions for programs, over HTTP and as MCP tools
     layout, theme the page: header, first page, five steps; how every page looks
     warmth        the heavy packages, loaded in the background
 """
