@@ -20,7 +20,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -351,6 +351,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(length if limit is None else min(limit, length))
 
     def _send(self, answer: Answer, drop_after: int | None = None) -> None:
+        if isinstance(answer.body, Iterator):
+            return self._stream(answer)
         raw = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.type)
@@ -367,6 +369,17 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
         time.sleep(0.05)  # let it arrive before the connection goes
         self._reset()
+
+    def _stream(self, answer: Answer) -> None:
+        """An answer that is still being made: one chunk after the other."""
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.type)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for part in answer.body:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
 
     def _reset(self) -> None:
         """Break the connection off in the middle, as a network does: with a reset, not with an end."""

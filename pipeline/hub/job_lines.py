@@ -55,12 +55,12 @@ def fits_step(said: dict[str, Any]) -> bool:
     """Whether an object has what a StepLog has: whole numbers from 0, finite figures, nothing else under those names."""
     numbers = {f.name: said.get(f.name) for f in fields(StepLog)}
     whole = all(_is_whole(numbers[name]) or (name == "memory" and numbers[name] is None) for name in _WHOLE)
-    return whole and all(value is None or _is_number(value) for value in numbers.values())
+    return whole and all(value is None or is_number(value) for value in numbers.values())
 
 
 def fits_sample(said: dict[str, Any]) -> bool:
     """The same for a Sample."""
-    return _is_whole(said.get("step")) and _is_number(said.get("epoch")) and all(isinstance(said.get(name), str) for name in _TEXTS)
+    return _is_whole(said.get("step")) and is_number(said.get("epoch")) and all(isinstance(said.get(name), str) for name in _TEXTS)
 
 
 def _fits(said: dict[str, Any]) -> bool:
@@ -82,5 +82,6 @@ def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

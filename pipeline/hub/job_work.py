@@ -50,7 +50,7 @@ class Words:
     processes: int
     minutes: float
     seconds: float
-    evaluate: bool
+    evaluate: bool = True
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +97,7 @@ def work(words: Words, token: str | None, folder: Path) -> Run:
         _train(run, words, keeper)
     if run.status == "done" and words.evaluate and not run.evaluation_path("tuned", "test").exists():
         say("say", text="Scoring the tuned model on the held-out rows.")
-        _run(run, ["evaluate", str(run.path), "--on", "tuned", "--json"])  # a run without held-out rows has no score, and is done all the same
+        _run(run, ["evaluate", str(run.path), "--on", "tuned", "--json"])  # without held-out rows there is no score: done all the same
     say("say", text="Pushing what was made.")
     keeper.push_all()
     return run

@@ -63,4 +63,4 @@ def requirements() -> list[str]:
     try:
         return [f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS]
     except PackageNotFoundError as error:
-        raise PipelineError(f"{error.name} is not installed here, so it is not known which version a Job should take; install requirements.txt.") from None
+        raise PipelineError(f"{error.name} is not installed here, so a Job would not know which version to take.") from None
