@@ -86,9 +86,50 @@ def _inspect(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("file", type=_path, metavar="FILE", help="an exported file, such as model.litertlm")
 
 
+_JOBS = {
+    "hardware": "what a Job may run on, with the Hub's prices of today",
+    "start": "push a run to a private repository of yours and train it in a Job; it goes on when this command ends",
+    "list": "the studio's Jobs of your account, or of an organization",
+    "show": "what the Job of a run is doing now",
+    "logs": "the log of a run's Job; its steps go into the run's own log",
+    "cancel": "end the Job of a run now; what it has pushed stays",
+    "fetch": "bring the result of a run's Job into the run folder, whole or not at all",
+}
+
+
+def _jobs(stage: argparse.ArgumentParser) -> None:
+    actions = stage.add_subparsers(title="actions", dest="action", required=True, metavar="ACTION")
+    for name, help in _JOBS.items():
+        action = actions.add_parser(name, help=help, description=help)
+        action.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the result as one JSON object")
+        if name in ("show", "logs", "cancel", "fetch"):
+            _add_run(action)
+        if name == "list":
+            action.add_argument("--namespace", metavar="NAME", help="an organization (default: your own account)")
+        if name == "logs":
+            action.add_argument("--follow", action="store_true", help="go on until the Job is over")
+        if name == "start":
+            _start_job(action)
+
+
+def _start_job(action: argparse.ArgumentParser) -> None:
+    action.add_argument("dataset", type=_path, metavar="DIR", help="a folder with tools.json and examples.jsonl")
+    action.add_argument("--out", type=_path, required=True, metavar="RUN", help="the run folder; one that was stopped goes on in the Job")
+    action.add_argument("--base", metavar="BASE", help="embedded, or a model on the Hub (default: embedded)")
+    action.add_argument("--preset", choices=tuple(PRESETS), help="; ".join(text for text, _ in PRESETS.values()))
+    action.add_argument("--flavor", required=True, metavar="NAME", help="the hardware, one of `jobs hardware`; several GPUs train together")
+    action.add_argument("--repo", metavar="NAME", help="the private repository that everything goes through (default: named after the run)")
+    action.add_argument("--timeout", type=int, metavar="SECONDS", help="the Hub ends the Job then (default: three times the estimate)")
+    action.add_argument("--estimate", type=float, metavar="SECONDS", help="how long you think it takes (default: counted)")
+    action.add_argument("--keep-every", type=float, metavar="MINUTES", help="least time between two pushed checkpoints (default: 5)")
+    action.add_argument("--no-evaluate", dest="evaluate", action="store_false", help="do not score the tuned model there")
+    action.add_argument("--dry-run", action="store_true", help="print the exact call; push and start nothing")
+    _add(action, TrainConfig.options())
+
+
 _WORDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "demo": _demo, "import": _import, "lint": _lint, "train": _train, "evaluate": _evaluate, "chat": _chat, "export": _export,
-    "inspect": _inspect,
+    "inspect": _inspect, "jobs": _jobs,
 }  # fmt: skip
 
 
