@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 from pipeline.errors import DataError
@@ -160,6 +161,15 @@ def with_results(messages: Sequence[dict[str, Any]], calls: Sequence[ToolCall], 
         for call, result in zip(calls, results, strict=True)
     ]
     return [*messages, made, *answered]
+
+
+def to_try(dataset: ToolDataset, most: int = 8) -> list[str]:
+    """Requests to try a model with: rows that training does not see (all, where none is held out), spread over the tools."""
+    by_tool: dict[str, list[str]] = {}
+    for row in [row for row in dataset.examples if row.split == "test"] or dataset.examples:
+        by_tool.setdefault(", ".join(call.name for call in row.calls), []).append(row.request)
+    in_turn = zip_longest(*by_tool.values())  # one of each tool, then the second of each, ...
+    return list(dict.fromkeys(request for turn in in_turn for request in turn if request))[:most]
 
 
 def _beginning(row: Example) -> str:

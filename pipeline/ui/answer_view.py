@@ -78,5 +78,5 @@ def figures(answer: Answer) -> str:
     """`0.21 s to the first token · 17 tokens in 0.42 s · 76 tokens/s`; the speed is that of writing, after the first token."""
     after = answer.tokens > 1 and answer.seconds > answer.first
     speed = (answer.tokens - 1) / (answer.seconds - answer.first) if after else answer.tokens / max(answer.seconds, 1e-9)
-    parts = (f"{answer.first:.2f} s to the first token", f"{count(answer.tokens, 'token')} in {answer.seconds:.2f} s", f"{speed:,.0f} tokens/s")
-    return f'<p class="quiet figures">{" · ".join(parts)}</p>'
+    whole = f"{count(answer.tokens, 'token')} in {answer.seconds:.2f} s"
+    return f'<p class="quiet figures">{answer.first:.2f} s to the first token · {whole} · {speed:,.0f} tokens/s</p>'

@@ -6,7 +6,6 @@ A handler unpacks, asks `answers` for one answer, and shapes it; what a reply me
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ from pipeline import model as models
 from pipeline.dataset import ToolDataset
 from pipeline.errors import PipelineError
 from pipeline.evaluate import model_path
-from pipeline.examples import conversation, with_results
+from pipeline.examples import conversation, to_try, with_results
 from pipeline.export import artifacts
 from pipeline.runs import Project, Run
 from pipeline.tools import ToolCall
 from pipeline.ui import answers, editing, tokens
 from pipeline.ui.answer_view import MAX_REQUEST, WIRE, Answer, checked_request, chips, shown
 from pipeline.ui.session import Page, find_project, project_of
-from pipeline.ui.state import held_out, known, trained_runs
+from pipeline.ui.state import known, trained_runs
 from pipeline.ui.widgets import door, empty, lead, legend, note, pickable, picked, token_text
 
 LEAD = "Type what a person would say, and see which call each model makes of it."
@@ -38,15 +37,9 @@ UNTRAINED = empty("No trained model yet", "After training, its answer stands her
 
 
 def suggestions(project: Project | None) -> list[str]:
-    """Held-out requests to try: those the model was not trained on, spread over the tools."""
+    """Held-out requests to try."""
     found = known(project)
-    if found is None:
-        return []
-    by_tool: dict[str, list[str]] = {}
-    for example in held_out(found.dataset) or found.dataset.examples:
-        by_tool.setdefault(", ".join(call.name for call in example.calls), []).append(example.request)
-    in_turn = zip_longest(*by_tool.values())  # one of each tool, then the second of each, ...
-    return list(dict.fromkeys(request for turn in in_turn for request in turn if request))[:SUGGESTIONS]
+    return to_try(found.dataset, SUGGESTIONS) if found else []
 
 
 def _dataset(project: Project, run: Run | None) -> ToolDataset:

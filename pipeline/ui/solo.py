@@ -77,7 +77,8 @@ def functions(tools: tuple[ToolSpec, ...]) -> str:
 
 def suggested(calls: list[ToolCall], results: Mapping[str, Any]) -> str:
     """What the functions of these calls might return, as JSON to be edited."""
-    return jsontext.dumps([{"name": call.name, "response": simulated.result(call, results)} for call in calls], indent=2)
+    lines = (jsontext.dumps({"name": call.name, "response": simulated.result(call, results)}) for call in calls)
+    return "[\n  " + ",\n  ".join(lines) + "\n]"
 
 
 def read_results(text: Any, calls: list[ToolCall]) -> list[Any]:
@@ -118,7 +119,9 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
                 prompt = gr.Code(label="Prompt", **{**WIRE, "visible": True})
     with gr.Column(visible=False, elem_classes="sheet", elem_id="solo-follow") as after:
         gr.HTML(SIMULATED)
-        results = gr.Code("", language="json", label="Results, one for each call", lines=4, elem_id="solo-results")
+        results = gr.Code(
+            "", language="json", label="Results, one for each call", lines=3, show_line_numbers=False, elem_id="solo-results"
+        )
         reply = gr.Button("Send the result", size="sm", elem_id="solo-reply")
         follow_cards = gr.HTML(elem_id="solo-followed")
         follow_raw = gr.Code(label="What the model wrote", **WIRE)
