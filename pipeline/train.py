@@ -32,6 +32,7 @@ from pipeline.dataset import Example, ToolDataset
 from pipeline.errors import DataError, ModelError, PipelineError, RunError
 from pipeline.files import write_atomic
 from pipeline.functiongemma import render_example
+from pipeline.hub.access import REVISIONS, TEMPLATE, TOKENIZER_FILES
 from pipeline.journal import read_object
 from pipeline.model import BaseModel, find_base
 from pipeline.packing import TokenizedExample, tokenize
@@ -108,10 +109,10 @@ def _check_lengths(dataset: ToolDataset, base: BaseModel, max_length: int) -> No
         raise DataError(summary(f"{len(issues)} of {len(dataset.examples)} examples are too long", issues), issues)
 
 
-def tokenized_rows(run: Run, base: BaseModel) -> list[TokenizedExample]:
-    """The rows that `run` trains on as `base` reads them, without loading it: for counting."""
-    dataset, encoder = run.dataset(), _Encoder(base.path)
-    return [_tokenized(dataset, example, encoder) for example in dataset.examples if example.split == "train"]
+def tokenized_rows(dataset: ToolDataset, path: str, most: int) -> list[TokenizedExample]:
+    """The first so many rows to train on, as the tokenizer in the folder `path` reads them: for counting."""
+    encoder, rows = _Encoder(path), [example for example in dataset.examples if example.split == "train"]
+    return [_tokenized(dataset, example, encoder) for example in rows[:most]]
 
 
 def _tokenized(dataset: ToolDataset, example: Example, tokenizer: Any) -> TokenizedExample:
@@ -359,9 +360,11 @@ def save_model(model: Any, base: BaseModel, folder: Path) -> None:
     dtype = settings.pop("dtype", None) or settings.pop("torch_dtype", None) or "float32"
     kept = "float32" if models.is_small(base.path) else dtype
     model.to(getattr(torch, kept)).save_pretrained(folder)
-    for name in ("config.json", *models.TOKENIZER_FILES):
+    for name in ("config.json", *TOKENIZER_FILES):
         if (Path(base.path) / name).is_file():  # transformers 5 does not write tokenizer.model, which the phone formats need
             shutil.copyfile(Path(base.path) / name, folder / name)
+    if base.revision and base.id not in REVISIONS:
+        _put_own_template(folder)
     if kept != dtype:
         write_atomic(folder / "config.json", json.dumps({**settings, "dtype": kept}, indent=1))
     tokenizer = models.load_tokenizer(folder)
@@ -369,3 +372,12 @@ def save_model(model: Any, base: BaseModel, folder: Path) -> None:
         "bos_token_id": tokenizer.convert_tokens_to_ids("<bos>"), "eos_token_id": models.stop_ids(tokenizer),
         "pad_token_id": tokenizer.convert_tokens_to_ids("<pad>"), "do_sample": False,
     }, indent=1))  # fmt: skip
+
+
+def _put_own_template(folder: Path) -> None:
+    """Our chat template in place of one that a repository of the Hub may bring: exporters and runtimes render what lies here."""
+    shutil.copyfile(models.EMBEDDED / TEMPLATE, folder / TEMPLATE)
+    settings = folder / "tokenizer_config.json"
+    if settings.is_file():
+        kept = {name: value for name, value in json.loads(settings.read_text("utf-8")).items() if name != "chat_template"}
+        write_atomic(settings, json.dumps(kept, indent=1, ensure_ascii=False))

@@ -28,10 +28,8 @@ def jobs(args: argparse.Namespace, console: Console) -> Result:
 
 
 def _token() -> str:
-    """The token of this machine. Raises HubError."""
-    from huggingface_hub import get_token
-
-    if not (token := get_token()):
+    """The token of this computer's owner. Raises HubError."""
+    if not (token := hub.local_token()):
         raise HubError(hub.NO_TOKEN, 401)
     return token
 

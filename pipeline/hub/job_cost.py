@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline import hub
+from pipeline.config import TrainConfig, planned_steps
+from pipeline.dataset import ToolDataset, split
 from pipeline.errors import HubError
+from pipeline.model import find_base, recorded
 from pipeline.runs import Run
 
 PERIODS = {"second": 1, "minute": 60, "hour": 3600}
@@ -33,6 +37,11 @@ END = 60.0
 """Seconds to score the held-out rows and push."""
 BATCHES = 4
 """Batches that are packed to count the tokens of all."""
+SHAPE = {
+    "hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1,
+    "head_dim": 256, "vocab_size": 262_144,
+}  # fmt: skip
+"""Of google/functiongemma-270m-it."""
 LEAST_TIMEOUT, MOST_TIMEOUT = 1800, 12 * 3600
 SAFETY = 3
 """The timeout is so many times the estimate."""
@@ -118,47 +127,67 @@ def _number(text: Any) -> int:
     return int(found[0]) if found else 1
 
 
-def estimate(run: Run, flavor: Flavor, seconds: float | None = None, timeout: int | None = None) -> Estimate:
-    """What the rest of `run` takes on `flavor`. `seconds` is an estimate of one's own for all of it; `timeout` in seconds."""
-    total = BEGIN + training_seconds(run, flavor) + END if seconds is None else seconds
+@dataclass(frozen=True)
+class Work:
+    """What is left of a training: optimiser steps, and floating-point operations of one."""
+
+    steps: int
+    operations: float
+
+    def seconds(self, flavor: Flavor) -> float:
+        return self.steps * max(LEAST_STEP, self.operations / flavor.speed)
+
+
+def estimate(work: Work, flavor: Flavor, seconds: float | None = None, timeout: int | None = None) -> Estimate:
+    """What `work` takes on `flavor`. `seconds` is an estimate of one's own for all of it; `timeout` in seconds."""
+    total = BEGIN + work.seconds(flavor) + END if seconds is None else seconds
     if timeout is None:
         timeout = min(MOST_TIMEOUT, max(LEAST_TIMEOUT, math.ceil(SAFETY * total / 60) * 60))
     hourly = flavor.price / 3600
     return Estimate(total, total * hourly, timeout, timeout * hourly)
 
 
-def training_seconds(run: Run, flavor: Flavor) -> float:
-    """Seconds of the optimiser steps that `run` still has before it, counted."""
-    info = run.info
-    kept = run.last_checkpoint
-    steps = info["total_steps"] - (kept.step if kept else 0)
-    return max(0, steps) * max(LEAST_STEP, step_operations(run) / flavor.speed)
+def work_of(run: Run) -> Work:
+    """What `run` still has before it."""
+    info, kept = run.info, run.last_checkpoint
+    base = recorded(run.base)
+    return Work(max(0, info["total_steps"] - (kept.step if kept else 0)), _operations(run.dataset(), run.config, base.config, base.path))
 
 
-def step_operations(run: Run) -> float:
+def planned(dataset: ToolDataset, config: TrainConfig, embedded: bool) -> Work:
+    """The same for a run that is not made yet: of a resolved `config`, on a `dataset` whose rows may have no split yet.
+
+    Another base than the embedded one need not be on this disk: its shape is FunctionGemma's, and tokens are counted with the embedded
+    tokenizer, which needs a few more.
+    """
+    base = find_base()
+    rows = split(dataset, config.test_fraction, config.split_seed)
+    steps = planned_steps(config, sum(example.split == "train" for example in rows.examples))
+    return Work(steps, _operations(rows, config, base.config if embedded else SHAPE, base.path))
+
+
+def _operations(dataset: ToolDataset, config: TrainConfig, shape: Mapping[str, Any], tokenizer: str) -> float:
     """Floating-point operations of one optimiser step: 6 a weight and token (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
 
     Counted over the packs of the first BATCHES batches, at most; the output layer is computed where a token is learned only.
     """
-    from pipeline.model import recorded
     from pipeline.packing import make_packs
     from pipeline.train import tokenized_rows
 
-    base, config = recorded(run.base), run.config
-    rows = tokenized_rows(run, base)
     size = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    batches = [rows[start : start + size] for start in range(0, min(len(rows), BATCHES * size), size)]
+    rows = tokenized_rows(dataset, tokenizer, BATCHES * size)
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
     tokens = learned = 0
     for batch in batches:
         for pack in make_packs(batch, config.max_tokens, config.method == "full" or config.lora_dropout == 0):
             tokens += len(pack.input_ids)
             learned += sum(label != -100 for label in pack.shift_labels)
-    body, head = weights(base.config)
+    body, head = weights(shape)
     again = 8 if config.gradient_checkpointing else 6  # the forward pass is computed twice
     return again * (body * tokens + head * learned) / max(1, len(batches))
 
 
-def weights(config: dict[str, Any]) -> tuple[int, int]:
+def weights(config: Mapping[str, Any]) -> tuple[int, int]:
     """Weights of a gemma3_text model that a token passes through: those of its layers, and those of the output layer."""
     hidden, heads, shared, width = (config[name] for name in ("hidden_size", "num_attention_heads", "num_key_value_heads", "head_dim"))
     attention = hidden * width * (2 * heads + 2 * shared)

@@ -138,7 +138,7 @@ def plan(
     if timeout is not None and not 60 <= timeout <= 7 * 86400:
         raise ConfigError(f"--timeout must be from 60 seconds to a week, found {timeout}.")
     shared_config(run.config, flavor.processes)
-    cost = job_cost.estimate(run, flavor, seconds, timeout)
+    cost = job_cost.estimate(job_cost.work_of(run), flavor, seconds, timeout)
     revision, sha256 = revision or "<commit>", sha256 or "<sha256 of pipeline.zip>"
     budget = cost.timeout - min(MOST_ROOM, ROOM * cost.timeout)
     words = [
