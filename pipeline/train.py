@@ -221,8 +221,8 @@ def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, shoul
     trainer = _trainer(run, config, dataset, base, tokenizer, device)
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    rows = len(trainer.train_dataset)
-    watch = Watch(run, slot, device, min(batch * ranks.count(), rows), trainable * 4 * 3, on_step, should_stop)  # weights and AdamW's two moments
+    at_once = min(batch * ranks.count(), len(trainer.train_dataset))
+    watch = Watch(run, slot, device, at_once, trainable * 4 * 3, on_step, should_stop)  # weights and AdamW's two moments
     trainer.remove_callback(PrinterCallback)  # it prints to stdout, which belongs to --json
     trainer.add_callback(watch)
     if ranks.leads():
@@ -360,11 +360,8 @@ def save_model(model: Any, base: BaseModel, folder: Path) -> None:
     dtype = settings.pop("dtype", None) or settings.pop("torch_dtype", None) or "float32"
     kept = "float32" if models.is_small(base.path) else dtype
     model.to(getattr(torch, kept)).save_pretrained(folder)
-    for name in ("config.json", *TOKENIZER_FILES):
-        if (Path(base.path) / name).is_file():  # transformers 5 does not write tokenizer.model, which the phone formats need
-            shutil.copyfile(Path(base.path) / name, folder / name)
-    if base.revision and base.id not in REVISIONS:
-        _put_own_template(folder)
+    shutil.copyfile(Path(base.path) / "config.json", folder / "config.json")
+    copy_tokenizer(base, folder)
     if kept != dtype:
         write_atomic(folder / "config.json", json.dumps({**settings, "dtype": kept}, indent=1))
     tokenizer = models.load_tokenizer(folder)
@@ -372,6 +369,15 @@ def save_model(model: Any, base: BaseModel, folder: Path) -> None:
         "bos_token_id": tokenizer.convert_tokens_to_ids("<bos>"), "eos_token_id": models.stop_ids(tokenizer),
         "pad_token_id": tokenizer.convert_tokens_to_ids("<pad>"), "do_sample": False,
     }, indent=1))  # fmt: skip
+
+
+def copy_tokenizer(base: BaseModel, folder: Path) -> None:
+    """The tokenizer files of `base`, byte for byte, into `folder`; a repository that is not on our list brings no template of its own."""
+    for name in TOKENIZER_FILES:
+        if (Path(base.path) / name).is_file():  # transformers 5 does not write tokenizer.model, which the phone formats need
+            shutil.copyfile(Path(base.path) / name, folder / name)
+    if base.revision and base.id not in REVISIONS:
+        _put_own_template(folder)
 
 
 def _put_own_template(folder: Path) -> None:

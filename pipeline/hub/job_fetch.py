@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,8 +26,9 @@ from pipeline.files import write_atomic
 from pipeline.hub import job_lines, remote
 from pipeline.hub.access import TOKENIZER_FILES
 from pipeline.journal import read_lines, read_object
-from pipeline.model import check_checkpoint
+from pipeline.model import BaseModel, check_checkpoint
 from pipeline.runs import Run
+from pipeline.train import copy_tokenizer
 
 MIB = 2**20
 SMALL, TABLE, WEIGHTS = MIB, 64 * MIB, 2048 * MIB
@@ -161,14 +163,22 @@ def _check_model(run: Run, folder: Path) -> None:
     if not (base / "config.json").is_file():
         return  # the base has left this disk
     for name in TOKENIZER_FILES:
-        ours, theirs = base / name, folder / "model" / name
-        if theirs.is_file() and (not ours.is_file() or ours.read_bytes() != theirs.read_bytes()):
+        theirs = folder / "model" / name
+        if theirs.is_file() and theirs.read_bytes() != _tokenizer_file(run.base, name):
             raise RunError(f"{name} of the fetched run is not the one of {run.base['label']}; it is not fetched.")
     ours, theirs = (read_object(one / "config.json") for one in (base, folder / "model"))
     for one in (ours, theirs):
         one.pop("dtype", None), one.pop("torch_dtype", None)
     if ours != theirs:
         raise RunError(f"The fetched model is not built as {run.base['label']}; it is not fetched.")
+
+
+def _tokenizer_file(base: Mapping[str, Any], name: str) -> bytes:
+    """What training puts beside the weights under this name (`pipeline.train.save_model`)."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy_tokenizer(BaseModel(**base), Path(folder))
+        file = Path(folder) / name
+        return file.read_bytes() if file.is_file() else b""
 
 
 def _check_journals(folder: Path) -> None:
