@@ -21,12 +21,9 @@ from typing import Any
 
 from pipeline.errors import ModelError
 from pipeline.functiongemma import STOP_TOKENS
+from pipeline.hub.access import FUNCTION_GEMMA, check_config, fetch_base
 
 EMBEDDED = Path(__file__).resolve().parent / "base" / "checkpoint"
-FUNCTION_GEMMA = "google/functiongemma-270m-it"
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-)  # fmt: skip
 GPU_SLOT = "STUDIO_GPU_SLOT"  # in the environment of a process that holds a ZeroGPU slot
 SMALL = 200 * 2**20  # bytes of weights below which float32 is no slower and bfloat16 saves nothing worth having
 _HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w.-]+))?")
@@ -81,10 +78,11 @@ class Generation:
 # ---------------------------------------------------------------------------------------------------------------- find
 
 
-def find_base(base: str = "embedded", token: str | None = None) -> BaseModel:
+def find_base(base: str = "embedded", token: str | None = None, progress: Progress | None = None, *, owner: bool = False) -> BaseModel:
     """The model that `base` names: "embedded", a folder, or a Hub id such as google/functiongemma-270m-it, optionally @revision.
 
-    A Hub model is downloaded into the Hub's cache if it is not there yet, with `token` or the machine's own. Raises ModelError.
+    A Hub model is fetched into the Hub's cache with `token`, whose owner must be allowed to use it each time; `owner` as in
+    `pipeline.hub.access.fetch_base`. Raises ModelError, and HubError in the Hub's matters.
     """
     if base == "embedded":
         if not (EMBEDDED / "config.json").is_file():
@@ -96,80 +94,33 @@ def find_base(base: str = "embedded", token: str | None = None) -> BaseModel:
     named = _HUB_ID.fullmatch(base)
     if not named:
         raise ModelError(f"There is no model {base!r}: expected embedded, a folder, or a Hub id such as {FUNCTION_GEMMA}.")
-    path = _download(named[1], named[2], token)
+    path = fetch_base(base, token, progress, owner=owner)
     label = "FunctionGemma 270M" if named[1] == FUNCTION_GEMMA else named[1]
-    return BaseModel(named[1], check_checkpoint(path, named[1]), Path(path).name, False, label)
+    return BaseModel(named[1], check_checkpoint(path, named[1]), path.name, False, label)
 
 
-def recorded(record: Mapping[str, Any], token: str | None = None) -> BaseModel:
-    """The base that a run.json names, at the revision that it names, downloaded again if it left the cache. Raises ModelError."""
+def recorded(record: Mapping[str, Any], token: str | None = None, *, owner: bool = False) -> BaseModel:
+    """The base that a run.json names, at the revision that it names, fetched again if it left the cache (`token`, `owner`: `find_base`).
+
+    Raises ModelError and HubError.
+    """
     base = BaseModel(**record)
     if base.embedded:
         return find_base("embedded", token)
     if base.revision is None:
         return replace(base, path=check_checkpoint(base.path))
-    return base if Path(base.path).is_dir() else find_base(f"{base.id}@{base.revision}", token)
+    return base if Path(base.path).is_dir() else find_base(f"{base.id}@{base.revision}", token, owner=owner)
 
 
 def check_checkpoint(folder: str | os.PathLike[str], name: str | None = None) -> str:
     """The absolute path of `folder` if it holds what this project can load; else raises ModelError with what is missing."""
     folder, name = Path(folder).resolve(), name or str(folder)
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ModelError(f"{name} holds no config.json; expected the folder of a gemma3_text model.") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"config.json of {name} cannot be read ({error}).") from None
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind != "gemma3_text":
-        raise ModelError(f"{name} is a model of type {kind}; only gemma3_text, FunctionGemma's, can be used.")
-    if "auto_map" in config:
-        raise ModelError(f"{name} wants to run code of its own (auto_map in config.json), which is never done.")
+    check_config(folder / "config.json", name)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} holds no .safetensors file; weights in other formats are not loaded.")
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(f"{name} holds no tokenizer.json.")
     return str(folder)
-
-
-def _download(repo_id: str, revision: str | None, token: str | None) -> str:
-    """The folder of a snapshot of `repo_id`: its configuration first, so that a wrong model costs no large download."""
-    import httpx2
-    from huggingface_hub import errors, snapshot_download
-
-    page = f"https://huggingface.co/{repo_id}"
-    try:
-        small = snapshot_download(repo_id, revision=revision, token=token, allow_patterns=["config.json"])
-        if not (Path(small) / "config.json").is_file():
-            raise ModelError(f"{repo_id} on the Hub holds no config.json; expected a gemma3_text model.")
-        kind = json.loads((Path(small) / "config.json").read_text(encoding="utf-8")).get("model_type")
-        if kind != "gemma3_text":
-            raise ModelError(f"{repo_id} is a model of type {kind}; only gemma3_text, FunctionGemma's, can be used.")
-        wanted = ["config.json", "generation_config.json", "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES]
-        return snapshot_download(repo_id, revision=Path(small).name, token=token, allow_patterns=wanted)
-    except errors.GatedRepoError as error:  # a kind of RepositoryNotFoundError, so it comes first
-        raise ModelError(
-            f"{repo_id} is gated: accept its licence at {page} and use a token of that account (hf auth login, or HF_TOKEN)."
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise ModelError(f"There is no model {repo_id} on the Hub, or it is private and this token may not read it.") from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelError(f"{repo_id} has no revision {revision}; leave it out for the newest.") from error
-    except errors.LocalEntryNotFoundError as error:
-        raise ModelError(f"The Hub cannot be reached and {repo_id} is not on this disk yet; go online, or use embedded.") from error
-    except errors.HFValidationError as error:
-        raise ModelError(f"{repo_id!r} is not a Hub id; expected one such as {FUNCTION_GEMMA}.") from error
-    except errors.HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else None
-        reasons = {
-            401: "the token is not valid; make a new one at https://huggingface.co/settings/tokens",
-            403: "the token may not read it; use one with read access to gated repositories",
-            429: "too many requests; try again in a few minutes",
-        }
-        reason = reasons.get(status, f"the Hub answered {status}; try again later")
-        raise ModelError(f"{repo_id} could not be downloaded: {reason}.") from error
-    except (httpx2.HTTPError, OSError) as error:
-        raise ModelError(f"{repo_id} could not be downloaded ({type(error).__name__}: {error}); try again, or use embedded.") from error
 
 
 # ---------------------------------------------------------------------------------------------------------------- load

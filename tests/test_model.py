@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import model as models
 from pipeline.errors import ModelError
-from pipeline.model import FUNCTION_GEMMA, Generation, cpu_threads, find_base, generate, load
+from pipeline.model import Generation, cpu_threads, find_base, generate, load
 from tests.small_world import tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,57 +72,6 @@ def test_a_folder_with_something_missing_is_refused(checkpoint, tmp_path, missin
 def test_what_names_no_model_is_refused_without_the_network(name):
     with pytest.raises(ModelError, match="There is no model"):
         find_base(name)
-
-
-def test_offline_the_hub_is_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ModelError, match="The Hub cannot be reached and google/functiongemma-270m-it is not on this disk yet"):
-        find_base(FUNCTION_GEMMA)
-
-
-def answer(error, status):
-    import httpx2
-    from huggingface_hub import errors
-
-    response = httpx2.Response(status, request=httpx2.Request("GET", "https://huggingface.co"))
-    return getattr(errors, error)("no", response=response)
-
-
-@pytest.mark.parametrize(("error", "status", "sentence"), [
-    ("GatedRepoError", 403, "is gated: accept its licence at https://huggingface.co/google/functiongemma-270m-it"),
-    ("RepositoryNotFoundError", 404, "on the Hub, or it is private"),
-    ("RevisionNotFoundError", 404, "has no revision v9"),
-    ("HfHubHTTPError", 401, "the token is not valid"),
-    ("HfHubHTTPError", 403, "may not read it"),
-    ("HfHubHTTPError", 429, "too many requests"),
-    ("HfHubHTTPError", 503, "the Hub answered 503"),
-])
-def test_what_the_hub_refuses_is_a_sentence(monkeypatch, error, status, sentence):
-    def refuse(*args, **kwargs):
-        raise answer(error, status)
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
-    with pytest.raises(ModelError, match=sentence):
-        find_base(f"{FUNCTION_GEMMA}@v9", token="hf_x")
-
-
-def test_a_hub_model_is_pinned_to_its_revision(monkeypatch, checkpoint, tmp_path):
-    asked = []
-
-    def download(repo_id, revision, token, allow_patterns):
-        asked.append((revision, allow_patterns))
-        return str(snapshot)
-
-    snapshot = tmp_path / "snapshots" / ("c0ffee" * 6)
-    shutil.copytree(checkpoint, snapshot)
-    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    base = find_base(FUNCTION_GEMMA, token="hf_x")
-    assert (base.id, base.revision, base.label) == (FUNCTION_GEMMA, "c0ffee" * 6, "FunctionGemma 270M")
-    assert asked[0] == (None, ["config.json"]), "a wrong model costs no large download"
-    assert asked[1][0] == "c0ffee" * 6 and "*.safetensors" in asked[1][1] and not any("py" in pattern for pattern in asked[1][1])
-    (snapshot / "config.json").write_text('{"model_type": "llama"}')
-    with pytest.raises(ModelError, match="is a model of type llama"):
-        find_base(FUNCTION_GEMMA)
 
 
 def test_a_damaged_checkpoint_is_a_sentence(checkpoint, tmp_path):

@@ -15,6 +15,7 @@ from pipeline import model as models
 from pipeline.cli import parser
 from pipeline.cli.console import Console, table
 from pipeline.cli.result import Result
+from pipeline.cli.training import bring_base
 from pipeline.config import EvalConfig
 from pipeline.errors import ConfigError, DataError
 from pipeline.evaluate import EvalReport
@@ -33,6 +34,8 @@ def evaluate(args: argparse.Namespace, console: Console) -> Result:
         kind = args.file.suffix.removeprefix(".")
         if kind not in RUNS or options.setdefault("on", kind) != kind:
             raise ConfigError(f"--file must name a file of the kind that --on names (--on litertlm: .litertlm), found {args.file}.")
+    if options.get("on") == "base":
+        bring_base(run)
     report = evaluations.evaluate(run, progress=console.progress, artifact=args.file, **options)
     json = report.to_json()
     del json["results"]
@@ -51,6 +54,8 @@ def chat(args: argparse.Namespace, console: Console) -> Result:
     tools = [tool.to_json() for tool in (tools_from(args.tools) if args.tools else dataset.tools)]
     prompt = functiongemma.render_prompt(conversation(args.request, dataset), tools, add_generation_prompt=True)
     console.progress(0.1, f"loading the {args.on} model")
+    if args.on == "base":
+        bring_base(run)
     loaded = models.load(evaluations.model_path(run, args.on))
     length, context = len(loaded.tokenizer.encode(prompt, add_special_tokens=False)), loaded.model.config.max_position_embeddings
     if length > context:

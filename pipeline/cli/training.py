@@ -19,7 +19,7 @@ from pipeline.cli.console import Console, duration
 from pipeline.cli.result import Result
 from pipeline.config import TrainConfig, preset
 from pipeline.errors import ConfigError, RunError
-from pipeline.model import find_base
+from pipeline.model import find_base, recorded
 from pipeline.runs import Run, StepLog
 
 Progress = Callable[..., None]  # (fraction, message), and seconds left where they are known
@@ -51,16 +51,29 @@ def open_run(
     if (out / "run.json").exists():
         run = Run(out)
         _check_same(run, rows, base, options, preset_name)
+        if run.status != "done":
+            bring_base(run)
         return run
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise RunError(f"{out} exists and is not a run; name a new folder in --out.")
     if progress:
         progress(0, "checking the dataset")
-    found = find_base(base or "embedded")
+    found = find_base(base or "embedded", progress=_fetching(progress), owner=True)
     config = TrainConfig(**options)
     if preset_name:
         config = replace(preset(preset_name, found.embedded, config), max_steps=config.max_steps)
     return trainings.prepare(rows, config, out, found, title=out.resolve().name)
+
+
+def bring_base(run: Run) -> None:
+    """Fetch the run's base again, with this computer's own token, if it has left the Hub's cache. Raises ModelError and HubError."""
+    if run.base["revision"] and not Path(run.base["path"]).is_dir():
+        run.update(base=recorded(run.base, owner=True).to_json())
+
+
+def _fetching(progress: Progress | None) -> Progress | None:
+    """Says how far a download is without a share of the whole, which is the training."""
+    return None if progress is None else lambda fraction, message: progress(0, message)
 
 
 def train_run(run: Run, progress: Progress, time_budget: float | None = None) -> tuple[Run, signal.Signals | None]:

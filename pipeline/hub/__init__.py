@@ -48,6 +48,13 @@ def client(token: str | None) -> HfApi:
     return HfApi(endpoint=constants.ENDPOINT, token=token or False, library_name="functiongemma-studio")
 
 
+def local_token() -> str | None:
+    """The token of `hf auth login` or HF_TOKEN on this computer: for its owner's own command line, never for a visitor."""
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
 @dataclass(frozen=True)
 class Account:
     """Who a token belongs to. `organizations` are those in which it may write; `can_write` is False for a token that only reads."""
