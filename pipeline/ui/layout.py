@@ -22,6 +22,7 @@ from pipeline.ui import (
     playground_tab,
     state,
     train_tab,
+    visit,
 )
 from pipeline.ui.session import (
     STEPS,
@@ -69,6 +70,7 @@ HOW = """
 ADDRESS = """
 (key) => {
   const address = new URL(window.location);
+  if (address.searchParams.has('model')) return;
   if (key && key.project) address.searchParams.set('project', key.project);
   else { address.searchParams.delete('project'); address.searchParams.delete('tab'); }
   window.history.replaceState(null, '', address);
@@ -203,6 +205,8 @@ def build() -> gr.Blocks:
                 with gr.Column(elem_classes="card", min_width=280):
                     gr.HTML(OWN_CARD)
                     own = gr.Button("Start with my functions")
+                with gr.Column(elem_classes="card", min_width=280):
+                    visit.card()
             projects = pickable()
             gr.HTML(HOW)
             header.copy_card()
@@ -212,6 +216,7 @@ def build() -> gr.Blocks:
                 for step in STEPS:
                     with gr.Tab(step.capitalize(), id=step) as page.items[step]:
                         BUILD[step](page)
+        visit.build(demo)
 
         first = {**page.go(STEPS[0]), "js": f"() => {{ window.studioStep = '{STEPS[0]}'; }}"}
         demo.load(arrive, key, [key, tabs], show_progress="hidden").then(**page.touch())
