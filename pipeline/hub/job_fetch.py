@@ -13,7 +13,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -162,23 +161,18 @@ def _check_model(run: Run, folder: Path) -> None:
     base = Path(run.base["path"])
     if not (base / "config.json").is_file():
         return  # the base has left this disk
+    expected = folder / "tokenizer"
+    expected.mkdir()
+    copy_tokenizer(BaseModel(**run.base), expected)  # what training puts beside the weights
     for name in TOKENIZER_FILES:
-        theirs = folder / "model" / name
-        if theirs.is_file() and theirs.read_bytes() != _tokenizer_file(run.base, name):
+        ours, theirs = expected / name, folder / "model" / name
+        if ours.is_file() != theirs.is_file() or (ours.is_file() and ours.read_bytes() != theirs.read_bytes()):
             raise RunError(f"{name} of the fetched run is not the one of {run.base['label']}; it is not fetched.")
     ours, theirs = (read_object(one / "config.json") for one in (base, folder / "model"))
     for one in (ours, theirs):
         one.pop("dtype", None), one.pop("torch_dtype", None)
     if ours != theirs:
         raise RunError(f"The fetched model is not built as {run.base['label']}; it is not fetched.")
-
-
-def _tokenizer_file(base: Mapping[str, Any], name: str) -> bytes:
-    """What training puts beside the weights under this name (`pipeline.train.save_model`)."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy_tokenizer(BaseModel(**base), Path(folder))
-        file = Path(folder) / name
-        return file.read_bytes() if file.is_file() else b""
 
 
 def _check_journals(folder: Path) -> None:

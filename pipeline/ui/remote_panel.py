@@ -1,0 +1,254 @@
+"""Training on Hugging Face Jobs, in the train step: hardware with its price, what it will cost, start; then the Job's state, cancel, fetch.
+
+Two parts: `offer` among the settings of a new run, `away_part` beside the open run. Whose account pays is in `account`, what a Job is in
+`pipeline.hub.remote`; the steps of a run that is away stand in its own journals, where the train step reads them.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import gradio as gr
+
+from pipeline import train
+from pipeline.config import resolve
+from pipeline.errors import HubError, PipelineError, RunError
+from pipeline.hub import job_cost, job_fetch, job_logs, remote
+from pipeline.hub.job_cost import Flavor
+from pipeline.model import find_base
+from pipeline.runs import Run
+from pipeline.ui import account, remote_watch, settings
+from pipeline.ui.session import Page, find_project, project_of, run_of
+from pipeline.ui.state import known
+from pipeline.ui.widgets import count, door, esc, note
+from pipeline.ui.work_view import bar, headline
+
+WHAT = "Rented hardware of Hugging Face, paid by the second from your account's credit. The Job goes on when this page is closed."
+REMEMBERED = 600.0
+"""Seconds for which the Hub's list of hardware counts."""
+QUIET = {"show_progress": "hidden", "queue": False}
+TICK = {"show_progress": "hidden", "concurrency_limit": 20}
+HIDE = gr.update(visible=False)
+_flavors: tuple[float, list[Flavor]] = (0.0, [])
+_lock = threading.Lock()
+
+
+def offer(page: Page, run_id: Any, choices: list[Any]) -> None:
+    """Place and wire the part that starts a new run in a Job; `choices` are the settings of the train step, as in `settings.read`."""
+    with gr.Accordion("Train on Hugging Face Jobs", open=False, elem_id="jobs-offer") as part:
+        gr.HTML(f'<p class="quiet">{esc(WHAT)}</p>')
+        hardware = gr.Dropdown([], label="hardware", info="Prices are the Hub's, of today.", visible=False, elem_id="jobs-hardware")
+        cost = gr.HTML(elem_id="jobs-cost")
+        start = gr.Button("Train in a Job", visible=False, elem_id="jobs-start")
+    part.expand(show_offer, [page.key, hardware, *choices], [hardware, cost, start], show_progress="minimal")
+    changed = [hardware.input, *(choice.change for choice in choices)]
+    gr.on(changed, price, [page.key, hardware, *choices], [cost, start], trigger_mode="always_last", **QUIET)
+    start.click(begin, [page.key, hardware, *choices], run_id).success(**page.touch())
+
+
+def away_part(page: Page, run_id: Any) -> None:
+    """Place and wire the part that shows the Job of the open run; hidden for a run that never had one."""
+    seen = gr.State("")
+    timer = gr.Timer(2.0, active=False)
+    with gr.Column(visible=False, elem_id="jobs-away") as part:
+        state = gr.HTML(elem_id="jobs-state")
+        with gr.Row(elem_classes="actions"):
+            fetch = gr.Button("Fetch the result", variant="primary", visible=False, elem_id="jobs-fetch")
+            again = gr.Button("Go on in another Job", visible=False, elem_id="jobs-again")
+            cancel = gr.Button("Cancel the Job", visible=False, elem_id="jobs-cancel")
+        with gr.Accordion("Log of the Job", open=False, visible=False, elem_id="jobs-log-part") as log_part:
+            log = gr.Code(lines=8, max_lines=24, interactive=False, show_label=False, elem_id="jobs-log", wrap_lines=True)
+    live = [part, state, fetch, again, cancel, log_part, log, timer, seen]
+    page.on_open("train", show_away, live, [run_id])
+    run_id.change(show_away, [page.key, run_id], live, **QUIET)
+    timer.tick(follow, [page.key, run_id, seen], live, **TICK)
+    seen.change(**page.touch())
+    fetch.click(bring, [page.key, run_id]).success(**page.touch())
+    again.click(go_on, [page.key, run_id]).success(**page.touch())
+    cancel.click(end, [page.key, run_id]).success(**page.touch())
+
+
+# -- a new run
+
+
+def flavors(token: str | None) -> list[Flavor]:
+    """The Hub's hardware, remembered for a while: it is the same for everybody. Raises HubError."""
+    global _flavors
+    with _lock:
+        asked, found = _flavors
+        if not found or time.monotonic() - asked > REMEMBERED:
+            found = job_cost.flavors(token)
+            _flavors = (time.monotonic(), found)
+    return found
+
+
+@door
+def show_offer(key: Any, oauth: gr.OAuthToken | None, hardware: Any, *choices: Any) -> list[Any]:
+    """What there is to choose from, or why not."""
+    try:
+        found = flavors(account.need_token(oauth))
+    except PipelineError as problem:
+        return [HIDE, note(str(problem)), HIDE]
+    names = [one.name for one in found]
+    chosen = hardware if hardware in names else next((one.name for one in found if one.gpus), names[0] if names else None)
+    listed = gr.update(choices=[(one.sentence(), one.name) for one in found], value=chosen, visible=True)
+    return [listed, *_price(key, chosen, choices)]
+
+
+@door
+def price(key: Any, hardware: Any, *choices: Any) -> tuple[Any, Any]:
+    """What the Job would take and cost with the settings as they are; nothing before the hardware was listed."""
+    return _price(key, hardware, choices) if hardware else ("", HIDE)
+
+
+def _price(key: Any, hardware: Any, choices: Any) -> tuple[Any, Any]:
+    try:
+        chosen = settings.read(choices)
+        found = known(find_project(key))
+        if found is None or found.must_fix:
+            raise RunError("The dataset has no examples yet, or problems that must be fixed in the Dataset step before training.")
+        config = resolve(settings.config(chosen), chosen.embedded, settings.ANY_CONTEXT)
+        flavor = _flavor(hardware)
+        remote.shared_config(config, flavor.processes)
+        work = job_cost.planned(found.dataset, config, chosen.embedded)
+    except PipelineError as problem:
+        return note(str(problem), "bad"), gr.update(visible=True, interactive=False)
+    sentence = job_cost.estimate(work, flavor).sentence()
+    several = f" on {flavor.gpus} GPUs together" if flavor.gpus > 1 else ""
+    text = f'<p class="plan">{count(work.steps, "step")}{several}: {esc(sentence)}.</p>'
+    return text, gr.update(visible=True, interactive=True)
+
+
+def _flavor(name: Any) -> Flavor:
+    """One of the flavors that were listed. Raises HubError for another."""
+    found = next((one for one in _flavors[1] if one.name == name), None)
+    if found is None:
+        raise HubError("Choose the hardware first; close and open “Train on Hugging Face Jobs” to see what there is.")
+    return found
+
+
+@door
+def begin(key: Any, oauth: gr.OAuthToken | None, hardware: Any, *choices: Any) -> str:
+    """A new run with the settings as they stand, pushed and started in a Job; its id."""
+    token = account.need_token(oauth)
+    chosen, project = settings.read(choices), project_of(key)
+    flavor = job_cost.flavor(token, str(hardware))
+    base = find_base(chosen.base, token)
+    numbers = [int(run.title[4:]) for run in project.runs() if run.title.startswith("Run ") and run.title[4:].isdecimal()]
+    title = f"Run {max(numbers, default=0) + 1}"
+    run = train.prepare(project.dataset_path, settings.config(chosen), project.new_run_path(), base, title=title)
+    remote_watch.forget(run)
+    remote.start(run, flavor, token)
+    return run.id
+
+
+# -- the open run
+
+
+@door
+def show_away(key: Any, run_id: Any) -> list[Any]:
+    """The Job of the open run, as it was last heard of."""
+    return _live(_open(key, run_id))
+
+
+@door
+def follow(key: Any, oauth: gr.OAuthToken | None, run_id: Any, seen: Any) -> list[Any]:
+    """The same, heard of now."""
+    run, problem = _open(key, run_id), ""
+    if run is not None and (where := remote.record(run)) is not None and where.away:
+        try:
+            remote_watch.watch(run, account.need_token(oauth)).look()
+        except PipelineError as refused:
+            problem = str(refused)
+    return _live(run, seen, problem)
+
+
+def _open(key: Any, run_id: Any) -> Run | None:
+    """The run that the train step shows: the chosen one, else the newest."""
+    project = find_project(key)
+    if project is None:
+        return None
+    try:
+        return project.run(run_id)
+    except RunError:
+        return next(iter(project.runs()), None)
+
+
+def _live(run: Run | None, seen: Any = "", problem: str = "") -> list[Any]:
+    """The part of a run's Job, in the order of `live` in `away_part`."""
+    where = remote.record(run) if run is not None else None
+    if run is None or where is None or where.fetched:
+        return [HIDE, "", HIDE, HIDE, HIDE, HIDE, "", gr.Timer(active=False), _mark(run, where, seen)]
+    watch = remote_watch.known(run)
+    problem = problem or (watch.problem if watch is not None else None) or ""
+    log = job_logs.log_file(run)
+    ended = where.stage == "COMPLETED"
+    return [
+        gr.update(visible=True),
+        _state(run, where, watch.doing if watch is not None else "", problem),
+        gr.update(visible=where.away and ended),
+        gr.update(visible=not where.away and run.status != "done", value="Go on in another Job" if where.job else "Start the Job"),
+        gr.update(visible=where.away and not ended),
+        gr.update(visible=log.is_file()),
+        log.read_text("utf-8", errors="replace")[-20_000:] if log.is_file() else "",
+        gr.Timer(active=where.away),
+        _mark(run, where, seen),
+    ]
+
+
+def _mark(run: Run | None, where: remote.Remote | None, seen: Any) -> Any:
+    """Changes when the page around has something new to show: the train step then reads the run's journals again."""
+    mark = f"{run.id} {where.stage} {where.away} {len(run.log())} {len(run.samples())}" if run is not None and where is not None else ""
+    return mark if mark != seen else gr.skip()
+
+
+def _state(run: Run, where: remote.Remote, doing: str, problem: str) -> str:
+    """What the Job is doing, how far it is, what it costs, and where it can be seen."""
+    kind = "bad" if where.stage in ("ERROR", "DELETED") else ""
+    text = headline("Hugging Face Job", remote.sentence(where), kind)
+    log = run.log()
+    if where.away and log and where.stage == "RUNNING":
+        text += bar(log[-1].step / max(1, log[-1].total), f"Step {log[-1].step} of {log[-1].total}. {doing}".strip())
+    elif where.away and doing and where.stage == "RUNNING":
+        text += bar(0, doing)
+    links = [f'<a href="{esc(link)}" target="_blank" rel="noopener">{words}</a>' for link, words in _links(where)]
+    most = f"Ended after {job_cost.minutes(where.timeout)} in any case: at most {job_cost.dollars(where.timeout * where.price / 3600)}."
+    bounded = esc(most) if where.away else ""
+    text += f'<p class="quiet">{bounded} {" · ".join(links)}</p>'
+    return text + (note(problem, "bad") if problem else "")
+
+
+def _links(where: remote.Remote) -> list[tuple[str, str]]:
+    if not (where.url or "").startswith(("https://", "http://")):
+        return []
+    hub = where.url.partition("/jobs/")[0]
+    return [(where.url, "The Job on the Hub"), (f"{hub}/{where.repo}", "Its repository")]
+
+
+@door
+def bring(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
+    """Fetch the result into the run."""
+    run, token = run_of(key, run_id), account.need_token(oauth)
+    remote.refresh(run, token)
+    job_fetch.fetch(run, token)
+
+
+@door
+def go_on(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
+    """Another Job of the same kind, from the last checkpoint that was pushed."""
+    run, token = run_of(key, run_id), account.need_token(oauth)
+    where = remote.record(run)
+    if where is None:
+        raise RunError(f"{run.title} was never given to a Job.")
+    remote_watch.forget(run)
+    remote.start(run, job_cost.flavor(token, where.flavor), token, where.repo)
+
+
+@door
+def end(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
+    """Cancel the Job."""
+    run, token = run_of(key, run_id), account.need_token(oauth)
+    remote.cancel(run, token)
+    remote_watch.forget(run)
