@@ -25,6 +25,7 @@ from pipeline.errors import ConfigError, HubError, RunError
 from pipeline.files import write_atomic
 from pipeline.hub import job, job_cost, job_work, package
 from pipeline.hub.job_cost import Estimate, Flavor
+from pipeline.hub.push import push_folder
 from pipeline.journal import read_object
 from pipeline.runs import Checkpoint, Run
 from pipeline.train import REMOTE
@@ -169,8 +170,6 @@ def start(run: Run, flavor: Flavor, token: str, repo: str | None = None, progres
 
     A run that has a checkpoint goes on from it, from the repository's if that is further. Raises PipelineError; when it does, no Job runs.
     """
-    from pipeline.hub.push import push_folder
-
     report = progress or (lambda fraction, message: None)
     planned = plan(run, flavor, token, repo, **options)
     before = record(run)

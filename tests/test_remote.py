@@ -1,0 +1,286 @@
+"""A run trained in a Hugging Face Job: pushed, started, killed, gone on with, followed, fetched; through the real client, in real processes.
+
+The local Hub's Jobs (local_hub_jobs) start the very script that was pushed, with the token as a secret, where nothing is installed but what
+a Job installs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from pipeline import hub as hubs
+from pipeline.cli import main
+from pipeline.config import TrainConfig
+from pipeline.dataset import save
+from pipeline.errors import ConfigError, HubError, RunError
+from pipeline.hub import job_cost, job_fetch, job_logs, job_work, package, remote
+from pipeline.runs import Run
+from pipeline.train import prepare, train
+from tests.local_hub import SCOPES
+from tests.local_hub_jobs import jobs_of
+from tests.tuned_world import small_dataset
+
+STEPS = 14
+
+
+@pytest.fixture
+def alice(hub, monkeypatch):
+    """The token of an account with credit, which is also this machine's own."""
+    token = hub.user("alice", {"acme": "write"}, can_pay=True)
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return token
+
+
+def small_run(folder: Path, **options) -> Run:
+    config = TrainConfig(**{"max_steps": STEPS, "save_steps": 2, "per_device_train_batch_size": 2} | options)
+    return prepare(small_dataset(), config, folder, title="Lamp")
+
+
+def everything_on(*places: Path) -> bytes:
+    """Names and contents of all files."""
+    files = [file for place in places for file in place.rglob("*")]
+    return b"\n".join(str(file).encode() + (file.read_bytes() if file.is_file() and not file.is_symlink() else b"") for file in files)
+
+
+@pytest.mark.slow
+def test_a_job_that_was_killed_is_gone_on_with_and_its_result_comes_back(hub, alice, tmp_path):
+    jobs, run = jobs_of(hub), small_run(tmp_path / "run")
+    flavor = job_cost.flavor(alice, "cpu-basic")
+    jobs.kill_after = '"kind": "kept"'
+    first = remote.start(run, flavor, alice, keep_every=0)
+    assert first.repo == "alice/lamp-training-run" and hub.repos["model", first.repo].private
+    with pytest.raises(RunError, match="being trained in a Hugging Face Job"):
+        train(run)
+    with pytest.raises(RunError, match="given to a Job already"):
+        remote.start(run, flavor, alice)
+    heard = job_logs.follow(run, alice)
+    killed = jobs.made[first.job]
+    assert heard.kept and heard.status is None, killed.text
+    assert remote.refresh(run, alice).stage == "ERROR" and not remote.record(run).away
+    with pytest.raises(RunError, match=f"has not finished Lamp. It got to step {heard.kept} of {STEPS}. Another Job goes on"):
+        job_fetch.fetch(run, alice)
+
+    second = remote.start(run, flavor, alice, keep_every=0)
+    assert (second.repo, second.package) == (first.repo, first.package) and second.job != first.job
+    heard = job_logs.follow(run, alice)
+    job = jobs.made[second.job]
+    assert heard.status == "done", job.text
+    steps = [json.loads(line.removeprefix("studio-job: "))["step"] for line in job.text.splitlines() if '"kind": "step"' in line]
+    assert min(steps) > 2 and max(steps) == STEPS
+    assert remote.refresh(run, alice).stage == "COMPLETED" and run.status == "new"
+    assert [entry.step for entry in run.log() if entry.loss is not None] == list(range(1, STEPS + 1))  # both Jobs', as one training
+
+    job_fetch.fetch(run, alice)
+    assert run.status == "done" and run.info["steps"] == STEPS and not remote.record(run).away
+    assert not run.checkpoints_path.exists() and run.evaluations()["tuned-test"]["rows"] == 4
+    assert run.samples() and run.config.dtype != "auto" and run.base["path"]
+    assert not [name for name in hub.repos["model", first.repo].files if "checkpoints" in name or "training_args" in name]
+    assert not list(run.path.glob(".*")), "nothing half-fetched is left"
+
+    # The token: a secret of the Job, and otherwise in Authorization headers only.
+    assert job.spec["secrets"] == {"HF_TOKEN": alice}
+    assert alice not in json.dumps({**job.spec, "secrets": None}) + job.text + killed.text + " ".join(job.argv)
+    assert alice.encode() not in everything_on(run.path, jobs.folder, tmp_path / "hf")
+    assert hub.leaks() == ["POST /api/jobs/alice"] * 2
+    assert alice not in json.dumps([file.data.decode("latin-1") for file in hub.repos["model", first.repo].files.values()])
+
+
+def test_the_call_is_one_that_the_client_takes_and_a_dry_run_leaves_nothing(hub, alice, tmp_path, capsys):
+    save(small_dataset(), tmp_path / "data")
+    words = ["jobs", "start", str(tmp_path / "data"), "--out", str(tmp_path / "run"), "--flavor", "t4-small", "--max-steps", "3", "--dry-run"]
+    assert main([*words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    call = said["call"]
+    inspect.signature(HfApi.run_uv_job).bind(None, **call)
+    assert call["secrets"] == {"HF_TOKEN": "<your token>"} and call["flavor"] == "t4-small" and call["timeout"] == said["timeout"]
+    assert call["script"].startswith(f"{hub.url}/alice/run-training-run/resolve/")
+    assert call["dependencies"] == package.requirements() and all("+" not in one for one in call["dependencies"])
+    assert call["labels"]["app"] == "functiongemma-studio" and call["namespace"] == "alice"
+    assert said["usd_per_hour"] == pytest.approx(0.40, abs=0.01) and 0 < said["cost"] < said["most"]
+    assert main(words) == 0
+    text = capsys.readouterr().out
+    assert text.startswith('HfApi(token="<your token>").run_uv_job(') and "ended after 30 min in any case" in text
+    assert not (tmp_path / "run").exists() and not hub.repos and not jobs_of(hub).made
+    assert alice not in text
+
+
+def test_refusals_are_sentences_and_the_next_try_finds_what_was_pushed(hub, tmp_path):
+    run, flavor = small_run(tmp_path / "run"), job_cost.Flavor("cpu-basic", "CPU", 0.01, 0, "", "", 2)
+    jobs_of(hub).run = False
+    poor = hub.user("carol")
+    with pytest.raises(HubError, match=r"Starting a Job on cpu-basic did not work: .*credit.*billing") as refused:
+        remote.start(run, flavor, poor)
+    assert refused.value.status == 402 and remote.record(run).job is None and not remote.record(run).away
+    hub.users[poor].can_pay, pushes = True, len(hub.asked("POST", "/commit/"))
+    again = remote.start(run, flavor, poor)
+    assert again.job and again.away and again.repo == "carol/lamp-training-run" and len(hub.asked("POST", "/commit/")) <= pushes + 1
+    assert "waits for its hardware" in remote.sentence(again)
+    narrow = hub.user("dora", can_pay=True, scopes=SCOPES - {"jobs"})
+    other = small_run(tmp_path / "other")
+    with pytest.raises(HubError, match="this account or token may not do that .*scope jobs.*sign out and in again"):
+        remote.start(other, flavor, narrow)
+    with pytest.raises(HubError, match="no hardware 'h9000' for Jobs; choose one of cpu-basic, t4-small, l4x4"):
+        job_cost.flavor(poor, "h9000")
+    with pytest.raises(HubError, match="acme is not carol"):
+        remote.plan(other, flavor, poor, "acme/x")
+
+
+def test_a_folder_and_a_finished_run_and_a_public_repository_are_refused(hub, alice, tmp_path):
+    flavor = job_cost.flavor(alice, "cpu-basic")
+    run = small_run(tmp_path / "run")
+    run.update(base={**run.base, "embedded": False, "id": "/somewhere"})
+    with pytest.raises(RunError, match="cannot see the folder"):
+        remote.start(run, flavor, alice)
+    run = small_run(tmp_path / "done")
+    run.update(status="done")
+    with pytest.raises(RunError, match="is trained already"):
+        remote.start(run, flavor, alice)
+    hub.repo("alice/open", {"a.txt": b"a"})
+    with pytest.raises(HubError):
+        remote.start(small_run(tmp_path / "third"), flavor, alice, "open")
+    assert set(hub.repos["model", "alice/open"].files) == {"a.txt"}
+
+
+def test_cancelling_gives_the_run_back_and_so_does_a_job_that_is_gone(hub, alice, tmp_path):
+    jobs, run = jobs_of(hub), small_run(tmp_path / "run")
+    jobs.run = False
+    flavor = job_cost.flavor(alice, "cpu-basic")
+    begun = remote.start(run, flavor, alice)
+    assert [row["id"] for row in remote.jobs(alice)] == [begun.job]
+    ended = remote.cancel(run, alice)
+    assert (ended.stage, ended.away, jobs.made[begun.job].stage) == ("CANCELED", False, "CANCELED")
+    again = remote.start(run, flavor, alice)
+    del jobs.made[again.job]
+    assert (remote.refresh(run, alice).stage, remote.record(run).away) == ("DELETED", False)
+    assert alice not in (run.path / "remote.json").read_text()
+
+
+def test_only_the_studios_jobs_are_listed(hub, alice, tmp_path, capsys):
+    jobs_of(hub).run = False
+    hubs.client(alice).run_job(image="ubuntu", command=["true"], flavor="cpu-basic", namespace="alice")
+    begun = remote.start(small_run(tmp_path / "run"), job_cost.flavor(alice, "cpu-basic"), alice)
+    assert main(["jobs", "list", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["jobs"]
+    assert (row["id"], row["name"], row["stage"], row["flavor"]) == (begun.job, "functiongemma-lamp", "SCHEDULING", "cpu-basic")
+    assert main(["jobs", "show", str(tmp_path / "run")]) == 0 and "waits for its hardware" in capsys.readouterr().out
+    assert main(["jobs", "hardware"]) == 0 and "$0.40" in capsys.readouterr().out
+
+
+def test_without_a_token_the_command_says_how_to_get_one(hub, capsys, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert main(["jobs", "list"]) == 1
+    assert "hf auth login" in capsys.readouterr().err
+
+
+# -- several GPUs
+
+
+def test_several_gpus_train_together_with_the_same_batches(hub, alice, tmp_path):
+    run = small_run(tmp_path / "run", per_device_train_batch_size=8)
+    four = job_cost.flavor(alice, "l4x4")
+    assert (four.gpus, four.processes) == (4, 4)
+    assert "--processes=4" in remote.plan(run, four, alice).arguments["script_args"]
+    jobs_of(hub).run = False
+    begun = remote.start(run, four, alice)
+    sent = json.loads(hub.repos["model", begun.repo].files["run/run.json"].data)
+    assert sent["config"]["per_device_train_batch_size"] == 2 and run.config.per_device_train_batch_size == 8
+    assert sent["base"]["path"] == "elsewhere" and str(tmp_path) not in json.dumps(sent)
+    command = job_work.launcher(4)
+    assert "accelerate.commands.launch" in command and "--num_processes=4" in command and command[-2:] == ["-m", "pipeline"]
+    assert job_work.launcher(1)[1:] == ["-m", "pipeline"]
+    with pytest.raises(ConfigError, match="batch of 8 examples cannot be shared out to 3 GPUs"):
+        remote.shared_config(run.config, 3)
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_run_as_one_does(tmp_path, monkeypatch):
+    """Under the Job's own launcher: the same losses, one journal, checkpoints that count, and one model."""
+    alone, together = small_run(tmp_path / "alone", max_steps=4), small_run(tmp_path / "two", max_steps=4)
+    together.update(config=remote.shared_config(together.config, 2).to_json())
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    status = job_work._run(together, ["train", str(together.path / "dataset"), "--out", str(together.path), "--json"], processes=2)
+    assert status == 0 and together.status == "done", together.failure_log.read_text() if together.failure_log.exists() else ""
+    train(alone)
+    losses = [[entry.loss for entry in run.log() if entry.loss is not None] for run in (alone, together)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    lines = [json.loads(line) for line in (together.path / "log.jsonl").read_text().splitlines()]
+    assert len([line for line in lines if "loss" in line]) == 4, "one process writes the journal"
+    assert (together.model_path / "model.safetensors").is_file() and together.info["process"] is None
+
+
+# -- what it costs
+
+
+def test_prices_come_from_the_hub_whatever_period_they_are_for(hub, alice):
+    small = job_cost.flavor(alice, "t4-small")
+    assert small.price == pytest.approx(0.40, abs=0.001) and small.sentence() == "Nvidia T4 - small, 16 GB: $0.40 an hour"
+    info = HfApi(endpoint=hub.url, token=alice).list_jobs_hardware()[1]
+    info.unit_label = "hour"
+    assert job_cost._flavor(info).price == info.unit_cost_usd
+    info.unit_label = "fortnight"
+    assert job_cost._flavor(info) is None
+
+
+def test_an_estimate_is_bounded_by_a_timeout_that_is_said(tmp_path):
+    run = small_run(tmp_path / "run")
+    t4, fast = job_cost.Flavor("t4", "T4", 0.4, 1, "T4", "", 4), job_cost.Flavor("h200", "H200", 5.0, 1, "H200", "", 8)
+    work = job_cost.work_of(run)
+    assert work.steps == STEPS and work.operations > 1e9
+    counted = job_cost.planned(small_dataset(), run.config, embedded=True)
+    assert counted == work
+    real = job_cost.planned(small_dataset(), run.config, embedded=False)
+    assert real.operations > 5 * work.operations
+    large = replace(real, operations=1e15)
+    assert large.seconds(fast) < large.seconds(t4)
+    found = job_cost.estimate(work, t4)
+    assert found.timeout == 1800 and found.most == pytest.approx(0.2) and found.cost < found.most
+    assert "at most $0.20" in found.sentence() and "not measured" in found.sentence()
+    own = job_cost.estimate(work, t4, seconds=3600, timeout=7200)
+    assert (own.seconds, own.cost, own.timeout) == (3600, pytest.approx(0.4), 7200)
+
+
+# -- what travels
+
+
+def test_the_package_is_the_same_bytes_each_time_and_holds_what_a_job_runs(tmp_path):
+    one, two = package.build(tmp_path / "one.zip", weights=True), package.build(tmp_path / "two.zip", weights=True)
+    assert one.sha256 == two.sha256 and re.fullmatch("[0-9a-f]{64}", one.sha256)
+    import zipfile
+
+    names = zipfile.ZipFile(one.path).namelist()
+    assert {"pipeline/hub/job_work.py", "pipeline/train.py", "pipeline/base/checkpoint/model.safetensors"} <= set(names)
+    assert not [name for name in names if name.startswith("pipeline/ui/") or "__pycache__" in name]
+    light = package.build(tmp_path / "light.zip", weights=False)
+    assert light.size < 2_000_000 < one.size
+    assert not [name for name in zipfile.ZipFile(light.path).namelist() if name.endswith(".safetensors")]
+
+
+def test_a_job_runs_only_the_package_that_was_sent(hub, alice, tmp_path):
+    jobs, run = jobs_of(hub), small_run(tmp_path / "run")
+    jobs.run = False
+    begun = remote.start(run, job_cost.flavor(alice, "cpu-basic"), alice)
+    repo = hub.repos["model", begun.repo]
+    repo.files["pipeline.zip"] = hub.store("pipeline.zip", b"another one")
+    ran = _job_script(hub, repo, begun, alice, tmp_path)
+    assert ran.returncode == 1 and "error: pipeline.zip of alice/lamp-training-run has the SHA-256" in ran.stderr and "Traceback" not in ran.stderr
+    ran = _job_script(hub, repo, begun, None, tmp_path)
+    assert ran.returncode == 1 and "error: The Job got no token" in ran.stderr
+
+
+def _job_script(hub, repo, begun, token, folder):
+    import subprocess
+    import sys
+
+    (folder / "job.py").write_bytes(repo.files["job.py"].data)
+    words = [f"--repo={begun.repo}", f"--revision={begun.revision}", f"--package={begun.package}"]
+    environment = {"PATH": os.environ["PATH"], **hub.environment(folder / "home", token)}
+    return subprocess.run([sys.executable, str(folder / "job.py"), *words], env=environment, capture_output=True, text=True, timeout=60)
