@@ -118,7 +118,7 @@ def test_merged(run):
 
 
 def test_the_cards_snippet_runs_and_calls_functions(run, litertlm, tmp_path):
-    code = usage.snippet("litertlm", Path(litertlm.path).name).replace("what a user of your app says", "red and kitchen")
+    code = usage.snippet(litertlm).replace("what a user of your app says", "red and kitchen")
     for name in (Path(litertlm.path).name, "tools.json"):
         (tmp_path / name).write_bytes((run.artifacts_path / name).read_bytes())
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)

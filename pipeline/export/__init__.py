@@ -3,8 +3,8 @@
 `export` does one format. A file that fails its check is deleted and the error says what failed. Beside the artifacts lie artifacts.json,
 what is known of each, and README.md, the model card. In the run's own folder elsewhere.json names the files that went to other ones.
 
-litert.py (convert.py, bundle.py, tokenizer.py), gguf.py and merged.py make the files; source.py says what a file must be able to do,
-verify.py whether it does; inspect.py (containers.py) looks into any file; card.py (usage.py) writes the card.
+litert.py (convert.py, bundle.py, tokenizer.py), gguf.py, merged.py and adapter.py make the files; source.py says what a file must be able
+to do, verify.py whether it does; inspect.py (containers.py) looks into any file; card.py (usage.py, compatibility.py) writes the card.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.runs import Run
 
 __all__ = ["FORMATS", "Artifact", "artifacts", "as_text", "export", "export_checkpoint", "inspect", "newest"]
 
-FORMATS = ("litertlm", "task", "tflite", "gguf", "merged")
+FORMATS = ("litertlm", "task", "tflite", "gguf", "merged", "adapter")
 LIST = "artifacts.json"
 ELSEWHERE = "elsewhere.json"
 CACHE = ".cache"
@@ -37,7 +37,7 @@ REQUESTS = 20
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file (for `merged` a folder) that has passed its check. `size` in bytes, `seconds` that it took to make and check.
+    """A file (for `merged` and `adapter` a folder) that has passed its check. `size` in bytes, `seconds` that it took to make and check.
 
     `sha256` of a folder is that of its SHA256SUMS. `details` says how it was made and how its answers compare.
     """
@@ -69,13 +69,16 @@ def export(
     `quantize`: int8 (default), int4, float32 for LiteRT; q8_0 (default), float16, q4_0 for gguf. `requests` is how many held-out
     rows it must answer; `cache_length` the least number of tokens that it must hold (more is taken if the dataset needs it);
     `wrap_turns` writes a .task for the plain MediaPipe API. What `progress` raises stops the work and leaves nothing.
-    Raises ExportError, and RunError if the run has no model yet.
+    Raises ExportError, and RunError if the run has no model yet. An adapter is there only if the run was trained with LoRA.
     """
+    from pipeline.export import adapter
     from pipeline.export.card import write_card
 
     if not run.model_path.is_dir():
         raise ExportError(f"{run.path} has no trained model yet, it is {run.status}; train it to the end first.")
     source = Source(run.model_path, run.dataset(), file_name(run))
+    if format == "adapter":
+        source = adapter.of_run(source, run)
     folder = Path(out) if out is not None else run.artifacts_path
     artifact = export_checkpoint(
         source, format, quantize, folder, run.artifacts_path / CACHE, progress, requests, cache_length=cache_length, wrap_turns=wrap_turns
@@ -90,9 +93,10 @@ def export_checkpoint(
     requests: int = REQUESTS, *, cache_length: int | None = None, wrap_turns: bool = False,
 ) -> Artifact:
     """What `export` does, without a run: `folder` gets the artifact, `cache` keeps what the next format can use again."""
-    from pipeline.export import gguf, litert, merged, verify
+    from pipeline.export import adapter, gguf, litert, merged, verify
+    from pipeline.export.compatibility import checked_with
 
-    makers = {name: litert for name in litert.FORMATS} | {"gguf": gguf, "merged": merged}
+    makers = {name: litert for name in litert.FORMATS} | {"gguf": gguf, "merged": merged, "adapter": adapter}
     if format not in makers:
         raise ExportError(f"There is no format {format!r}: expected one of {', '.join(FORMATS)}.")
     if requests < 1:
@@ -115,7 +119,7 @@ def export_checkpoint(
         prompts = [row.prompt for row in rows]
         ours = verify.model_answers(source.checkpoint, source.weights_sha256, prompts, length, cache, step(0.6, 0.8, "Asking the model"))
         theirs = maker.answers(source, made, rows, length, step(0.8, 0.95, f"Asking the {format} file"))
-        exact = quantize == "float32"
+        exact = quantize == "float32" and not details.get("rounded")
         progress_end = step(0.95, 1.0)
         progress_end(0.0, "Comparing the answers")
         found = verify.compare(source.checkpoint, rows, ours, theirs, exact)
@@ -127,7 +131,7 @@ def export_checkpoint(
         os.replace(made, final)
     artifact = Artifact(
         format, str(final), size, sha256, True, found.identical, found.total, round(time.monotonic() - began, 1),
-        {"quantize": quantize, **details, "comparison": found.to_json()},
+        {"quantize": quantize, **details, "checked_with": checked_with(format), "comparison": found.to_json()},
     )
     _record(folder, artifact)
     progress_end(1.0, artifact.sentence)

@@ -40,9 +40,17 @@ def make(
     stops = [ids[token] for token in STOP_TOKENS]
     settings = {"bos_token_id": ids[BOS], "eos_token_id": stops, "pad_token_id": ids["<pad>"], "do_sample": False}
     (out / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
-    sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(out.iterdir())}
-    (out / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), "utf-8")
+    write_sums(out)
     return out, {}
+
+
+def write_sums(folder: Path) -> None:
+    """SHA256SUMS of the files in `folder`, as sha256sum writes and checks it."""
+    sums = {}
+    for file in sorted(folder.iterdir()):
+        with open(file, "rb") as stream:
+            sums[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    (folder / "SHA256SUMS").write_text("".join(f"{digest}  {name}\n" for name, digest in sums.items()), "utf-8")
 
 
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:

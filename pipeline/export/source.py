@@ -60,11 +60,16 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Source:
-    """`checkpoint` is a folder with the merged model; `name` begins the names of the files."""
+    """`checkpoint` is a folder with the merged model; `name` begins the names of the files.
+
+    `adapter` holds what was merged, and `base` is the checkpoint that it was merged into; only the export of an adapter needs them.
+    """
 
     checkpoint: Path
     dataset: ToolDataset
     name: str
+    adapter: Path | None = None
+    base: Path | None = None
 
     def check(self) -> None:
         """Raises ModelError or ExportError if nothing can be made of it."""
@@ -75,6 +80,11 @@ class Source:
     @cached_property
     def config(self) -> dict[str, Any]:
         return json.loads((self.checkpoint / "config.json").read_text("utf-8"))
+
+    @property
+    def dtype(self) -> str:
+        """How the merged weights are stored: "float32" or "bfloat16"."""
+        return self.config.get("dtype") or self.config.get("torch_dtype") or "float32"
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -129,7 +139,10 @@ class Source:
         return Lengths(SHORT_PREFILL if prompt <= SHORT_PREFILL else PREFILL, cache, prompt, completion)
 
     def requests(self, count: int) -> list[Row]:
-        """`count` rows to try a file with: held-out ones where there are any, every tool and kind of answer in turn."""
+        """`count` rows to try a file with: held-out ones where there are any, every tool and kind of answer in turn.
+
+        One with parallel calls is among them (from the rows that were learned if none is held out): wrong stops show there.
+        """
         held_out = [row for row in self.rows if row.example.split == "test"] or self.rows
         groups: dict[tuple[str, ...], list[Row]] = defaultdict(list)
         for row in held_out:
@@ -137,4 +150,8 @@ class Source:
         chosen: list[Row] = []
         for turn in range(max(map(len, groups.values()), default=0)):
             chosen += [rows[turn] for rows in groups.values() if turn < len(rows)]
-        return chosen[:count]
+        chosen = chosen[:count]
+        if not any(row.example.kind == "parallel" for row in chosen):
+            parallel = [row for row in (*held_out, *self.rows) if row.example.kind == "parallel"][:1]
+            chosen = [*chosen[: count - len(parallel)], *parallel]
+        return chosen

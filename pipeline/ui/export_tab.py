@@ -149,11 +149,10 @@ def _card(
         time = f"Making and checking it takes {in_words(seconds)}." if seconds else "How long it takes shows once it is being made."
         state = problem + export_view.not_made(destinations.expected_size(run.model_path, chosen), time)
         return [state, gr.update(visible=True, variant=variant, value="Make the file"), HIDE, HIDE, HIDE, ""]
-    name = Path(file.path).name
     return [
         problem + export_view.made(file), HIDE if not problem else gr.update(visible=True, variant="secondary", value="Try again"), HIDE,
         gr.update(visible=True, variant=variant, value=hand_over(Path(file.path), key["session"], file.sha256)), gr.update(visible=True),
-        usage.snippet(each.format, name),
+        usage.snippet(file),
     ]  # fmt: skip
 
 
