@@ -11,6 +11,8 @@ process's memory. It never goes to the disk, a log, a state, a page or another p
 from __future__ import annotations
 
 import os
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import gradio as gr
 from gradio.utils import get_space
@@ -37,6 +39,25 @@ def is_owners() -> bool:
     """Whether only this computer's owner reaches the server: then, and only then, its own Hub token may act."""
     shared = os.environ.get("GRADIO_SHARE", "").lower() == "true"
     return not on_space() and not shared and os.environ.get("GRADIO_SERVER_NAME", "").lower() in LOOPBACK
+
+
+REFUSED = "sign-in"
+"""In the address after a sign-in that Hugging Face did not grant."""
+
+
+def app_options() -> dict[str, Any]:
+    """For `launch(app_kwargs=...)`: a refused sign-in comes back to the page. gradio alone answers it with an error of the server."""
+    if not can_sign_in():
+        return {}
+    from authlib.integrations.base_client.errors import OAuthError
+
+    def back(request: Any, error: Exception) -> Any:
+        from fastapi.responses import RedirectResponse
+
+        before = parse_qsl(urlsplit(request.query_params.get("_target_url", "")).query)
+        return RedirectResponse(f"/?{urlencode({**dict(before), REFUSED: 'refused'})}")
+
+    return {"exception_handlers": {OAuthError: back}}
 
 
 def token(oauth: gr.OAuthToken | None) -> str | None:

@@ -97,7 +97,7 @@ def sign_in() -> gr.LoginButton | None:
     """The button, where signing in is possible. Made outside the page, because inside it gradio wires it up itself."""
     if not account.can_sign_in():
         return None
-    return gr.LoginButton(SIGN_IN, SIGN_OUT, size="sm", scale=0, min_width=150, elem_id="sign-in")
+    return gr.LoginButton(SIGN_IN, SIGN_OUT, size="sm", scale=0, min_width=90, elem_id="sign-in")
 
 
 def place_sign_in(button: gr.LoginButton | None) -> None:

@@ -13,6 +13,7 @@ import gradio as gr
 from pipeline import dataset, samples
 from pipeline.runs import Project
 from pipeline.ui import (
+    account,
     api,
     dataset_tab,
     downloads,
@@ -73,9 +74,10 @@ ADDRESS = """
   if (address.searchParams.has('model')) return;
   if (key && key.project) address.searchParams.set('project', key.project);
   else { address.searchParams.delete('project'); address.searchParams.delete('tab'); }
+  address.searchParams.delete('REFUSED');
   window.history.replaceState(null, '', address);
 }
-"""
+""".replace("REFUSED", account.REFUSED)
 SAVE = "() => document.querySelector('#project-file').click()"
 
 
@@ -116,6 +118,8 @@ def arrive(key: Any, request: gr.Request) -> tuple[dict[str, Any], Any]:
     asked = request.query_params.get("project")
     wished = {**key, "project": asked} if asked and isinstance(key, dict) else key
     tab = request.query_params.get("tab")
+    if request.query_params.get(account.REFUSED):
+        gr.Info("You are not signed in: Hugging Face did not confirm it. Try again if you like; what needs no Hub works without.")
     return welcome(wished if find_project(wished) else key), gr.Tabs(selected=tab if tab in STEPS else STEPS[0])
 
 
