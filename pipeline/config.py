@@ -192,7 +192,8 @@ class ExportConfig(Options):
     """What file is made of the tuned model."""
 
     format: str = option("litertlm", str, "litertlm: LiteRT-LM; task: MediaPipe, flutter_gemma; tflite; gguf: llama.cpp; merged: Python; "
-                         "adapter: LoRA's, for peft.", choices=("litertlm", "task", "tflite", "gguf", "merged", "adapter"))
+                         "adapter: LoRA's, for peft; appkit: source code for the app.",
+                         choices=("litertlm", "task", "tflite", "gguf", "merged", "adapter", "appkit"))
     quantize: str | None = option(None, str, "Number format of the file; left out, the one that suits the format.",
                                   choices=("int8", "int4", "float32", "float16", "q8_0", "q4_0"))
     cache_length: int = option(1024, int, "Longest prompt and answer together that the file can hold, in tokens.", low=128, high=32_768)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from pathlib import Path
 
 from pipeline import export as exports
 from pipeline.cli import parser
@@ -11,6 +12,7 @@ from pipeline.cli.console import Console
 from pipeline.cli.result import Result
 from pipeline.config import ExportConfig
 from pipeline.errors import ExportError
+from pipeline.export import appkit
 from pipeline.runs import Run
 
 
@@ -22,6 +24,8 @@ def export(args: argparse.Namespace, console: Console) -> Result:
     run = Run(args.run)
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise ExportError(f"--out must be a folder, and {args.out} is a file; name another one.")
+    if config.format == "appkit":
+        return _app_kit(run, args.out, sorted(set(options) - {"format"}))
     artifact = exports.export(
         run, config.format, config.quantize, args.out, console.progress,
         cache_length=options.get("cache_length"), wrap_turns=config.wrap_turns,
@@ -30,6 +34,14 @@ def export(args: argparse.Namespace, console: Console) -> Result:
     if artifact.format != "merged":  # a folder, into which `inspect` does not look
         lines.append(f"next: python -m pipeline inspect {shlex.quote(artifact.path)}")
     return Result({"artifacts": [artifact.to_json()]}, "\n".join(lines))
+
+
+def _app_kit(run: Run, out: Path | None, others: list[str]) -> Result:
+    """Source code for the app: no model file, so no option of one."""
+    if others:
+        raise ExportError(f"An app kit is source code: leave {', '.join(ExportConfig.option(name).flag for name in others)} out.")
+    kit = appkit.write(run, out)
+    return Result({"artifacts": [kit.to_json()]}, f"{kit.path}: {kit.sentence}\n{kit.archive}: sha256 {kit.sha256}")
 
 
 def inspect(args: argparse.Namespace, console: Console) -> Result:

@@ -20,10 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ExportError
+from pipeline.export import file_name
 from pipeline.export.appkit import literals, vectors
 from pipeline.export.appkit.templates import functiongemma as reader
 from pipeline.export.source import Row, Source
 from pipeline.export.workplace import work_folder
+from pipeline.files import exclusive
+from pipeline.runs import Run
 from pipeline.tools import ToolSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -63,11 +66,15 @@ class Kit:
         return f"an app kit for {len(FILES)} languages with {self.vectors} golden vectors, {self.size / 1e3:.0f} kB{left}"
 
 
-def write(source: Source, out: str | Path) -> Kit:
-    """The kit of `source` (its checkpoint is not looked at) in `out`, as a folder and a .zip; an older one is replaced.
+def write(run: Run | Source, out: str | Path | None = None) -> Kit:
+    """The kit of a run or checkpoint, which may still be untrained, as a folder and a .zip of it in `out` or beside the exported files.
 
-    The Python reader has read every vector before anything gets its name. Raises ExportError if there is nothing to declare.
+    An older one is replaced. The Python reader has read every vector before anything gets its name. Raises ExportError if there is
+    nothing to declare.
     """
+    source = Source(run.model_path, run.dataset(), file_name(run)) if isinstance(run, Run) else run
+    if out is None:
+        out = run.artifacts_path if isinstance(run, Run) else source.checkpoint.parent
     tools = source.dataset.tools
     if not tools:
         raise ExportError("An app kit declares functions, and this dataset has none of its own; add its tools first.")
@@ -86,10 +93,11 @@ def write(source: Source, out: str | Path) -> Kit:
             (folder / file).write_text(text, "utf-8", newline="\n")
         _zip(folder, work / f"{name}.zip")
         data = (work / f"{name}.zip").read_bytes()
-        if (out / name).is_dir():
-            os.replace(out / name, work / "replaced")
-        os.replace(folder, out / name)
-        os.replace(work / f"{name}.zip", out / f"{name}.zip")
+        with exclusive(out):
+            if (out / name).is_dir():
+                os.replace(out / name, work / "replaced")
+            os.replace(folder, out / name)
+            os.replace(work / f"{name}.zip", out / f"{name}.zip")
     count, digest = len(golden["vectors"]), hashlib.sha256(data).hexdigest()
     return Kit(str(out / name), str(out / f"{name}.zip"), len(data), digest, count, len(candidates) - len(rows))
 

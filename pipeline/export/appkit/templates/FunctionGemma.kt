@@ -176,7 +176,6 @@ private class Reader(val text: String) {
             fail(if (cut) text.length else at, "call:")
         }
         at += 5
-        skipSpace()
         val name = until("{}[]()<>\",=$SPACES")
         if (name.isEmpty()) fail(at, "the name of a function")
         character('{')

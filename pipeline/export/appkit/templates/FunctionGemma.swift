@@ -254,7 +254,6 @@ private struct Reader {
       throw failure(ends(in: Reader.callUnits, at) ? units.count : at, "call:")
     }
     at += Reader.callUnits.count
-    skipSpace()
     let name = try until(Reader.afterName)
     if name.isEmpty { throw failure(at, "the name of a function") }
     try character("{")

@@ -218,7 +218,6 @@ class _Reader {
       fail(cut ? text.length : at, 'call:');
     }
     at += 5;
-    skipSpace();
     final name = until('{}[]()<>",=$_spaces');
     if (name.isEmpty) fail(at, 'the name of a function');
     character('{');

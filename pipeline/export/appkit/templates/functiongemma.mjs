@@ -174,7 +174,7 @@ class Reader {
     if (!this.text.startsWith("call:", at)) {
       this.fail("call:".startsWith(this.text.slice(at, at + 5)) ? this.text.length : at, "call:");
     }
-    const start = this.space(at + 5);
+    const start = at + 5;
     at = this.until(start, '{}[]()<>",=' + SPACES);
     if (at === start) this.fail(at, "the name of a function");
     const name = this.text.slice(start, at);

@@ -184,7 +184,7 @@ class _Reader:
         at = self.space(at)
         if not self.text.startswith("call:", at):
             self.fail(len(self.text) if "call:".startswith(self.text[at : at + 5]) else at, "call:")
-        start = self.space(at + 5)
+        start = at + 5
         at = self.until(start, "{}[]()<>\",=", _SPACES)
         if at == start:
             self.fail(at, "the name of a function")
