@@ -152,6 +152,8 @@ def _train(run: Run, words: Words, keeper: Keeper) -> None:
     status = _run(run, command, words.processes, keeper)
     if run.info["status"] == "training":  # it could not write what became of it
         run.update(status="failed", error=f"Training was ended from outside (status {status}), most often because memory ran out.")
+    elif run.info["status"] == "new":
+        run.update(status="failed", error=f"Training could not begin (status {status}); the log of the Job says why.")
 
 
 def launcher(processes: int) -> list[str]:

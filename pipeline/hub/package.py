@@ -16,8 +16,8 @@ from pathlib import Path
 from pipeline.errors import PipelineError
 
 ROOT = Path(__file__).resolve().parents[2]
-LEFT_OUT = ("pipeline/ui", "pipeline/samples")
-"""Not needed where nobody looks: the pages, and the sample project."""
+LEFT_OUT = ("pipeline/ui",)
+"""Not needed where nobody looks."""
 WEIGHTS = "pipeline/base/checkpoint"
 STAMP = (1980, 1, 1, 0, 0, 0)
 """The time of every file in the archive, the earliest that a zip can say."""
