@@ -303,6 +303,7 @@ class LocalHub:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes, and the second would wait 40 ms for the client's word
     hub: LocalHub
 
     def log_message(self, *_: Any) -> None:
