@@ -360,8 +360,12 @@ def test_the_next_command_after_an_export_is_one_that_works(run, monkeypatch, ca
     monkeypatch.setattr("pipeline.export.export", lambda *args, **options: artifact)
     assert cli.main(["export", str(run.path), "--format", format]) == cli.DONE
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == [f"/files/app.{format}: 20 of 20 answers identical to the model's, 6.0 MB", "sha256 " + "0" * 64]
-    assert lines[2:] == ["next: python -m pipeline inspect /files/app.litertlm"] * inspects
+    assert lines[:3] == [f"/files/app.{format}: 20 of 20 answers identical to the model's, 6.0 MB", "sha256 " + "0" * 64, ""]
+    assert (lines[-1] == "next: python -m pipeline inspect /files/app.litertlm") is inspects
+    assert "held-out requests were answered as the model answers them. [measured here]" in "\n".join(lines), "where it runs, with sources"
+    assert cli.main(["export", str(run.path), "--format", format, "--json"]) == cli.DONE
+    places = json.loads(capsys.readouterr().out)["artifacts"][0]["compatibility"]
+    assert all(one["source"] for place in places for one in place["statements"])
 
 
 # ---------------------------------------------------------------------------------------------------------------- demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 from pipeline import export as exports
@@ -12,7 +13,7 @@ from pipeline.cli.console import Console
 from pipeline.cli.result import Result
 from pipeline.config import ExportConfig
 from pipeline.errors import ExportError
-from pipeline.export import appkit
+from pipeline.export import FOLDERS, appkit, compatibility
 from pipeline.runs import Run
 
 
@@ -31,9 +32,12 @@ def export(args: argparse.Namespace, console: Console) -> Result:
         cache_length=options.get("cache_length"), wrap_turns=config.wrap_turns,
     )  # fmt: skip
     lines = [f"{artifact.path}: {artifact.sentence}", f"sha256 {artifact.sha256}"]
-    if artifact.format != "merged":  # a folder, into which `inspect` does not look
-        lines.append(f"next: python -m pipeline inspect {shlex.quote(artifact.path)}")
-    return Result({"artifacts": [artifact.to_json()]}, "\n".join(lines))
+    lines += [artifact.details["lengths"]] if "lengths" in artifact.details else []
+    lines += ["", compatibility.as_text(artifact)]
+    if artifact.format not in FOLDERS:  # into which `inspect` does not look
+        lines += ["", f"next: python -m pipeline inspect {shlex.quote(artifact.path)}"]
+    known = [asdict(place) for place in compatibility.places(artifact)]
+    return Result({"artifacts": [artifact.to_json() | {"compatibility": known}]}, "\n".join(lines))
 
 
 def _app_kit(run: Run, out: Path | None, others: list[str]) -> Result:

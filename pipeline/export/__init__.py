@@ -4,7 +4,8 @@
 what is known of each, and README.md, the model card. In the run's own folder elsewhere.json names the files that went to other ones.
 
 litert.py (convert.py, bundle.py, tokenizer.py), gguf.py, merged.py and adapter.py make the files; source.py says what a file must be able
-to do, verify.py whether it does; inspect.py (containers.py) looks into any file; card.py (usage.py, compatibility.py) writes the card.
+to do, readback.py whether it holds what it should, verify.py whether it answers; inspect.py (containers.py, archive.py, apart.py) looks
+into any file; card.py (usage.py, compatibility.py) writes the card.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 
 from pipeline.child import Progress
 from pipeline.errors import ExportError
-from pipeline.export.inspect import as_text, inspect
+from pipeline.export import apart
+from pipeline.export.inspect import as_text
 from pipeline.export.source import Source
 from pipeline.export.workplace import work_folder
 from pipeline.files import exclusive, write_atomic
@@ -29,6 +31,8 @@ from pipeline.runs import Run
 __all__ = ["FORMATS", "Artifact", "artifacts", "as_text", "export", "export_checkpoint", "inspect", "newest"]
 
 FORMATS = ("litertlm", "task", "tflite", "gguf", "merged", "adapter")
+FOLDERS = ("merged", "adapter")
+"""Formats that are a folder, not a file."""
 LIST = "artifacts.json"
 ELSEWHERE = "elsewhere.json"
 CACHE = ".cache"
@@ -136,6 +140,11 @@ def export_checkpoint(
     _record(folder, artifact)
     progress_end(1.0, artifact.sentence)
     return artifact
+
+
+def inspect(path: str | Path) -> dict[str, Any]:
+    """What is inside a file of anybody's making, and what is wrong with it (`pipeline.export.inspect`). Raises ExportError."""
+    return apart.inspect(path)
 
 
 def artifacts(folder: str | Path) -> list[Artifact]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline import dataset as datasets
 from pipeline.errors import RunError
-from pipeline.export import LIST, Artifact, artifacts, compatibility, usage
+from pipeline.export import FOLDERS, LIST, Artifact, artifacts, compatibility, usage
 from pipeline.files import write_all, write_atomic
 from pipeline.runs import Run
 from pipeline.scores import EvalReport, compare
@@ -45,7 +45,6 @@ LIMITS = (
 )
 SCORES = (("right function", "tool_accuracy"), ("exact match", "exact_match"), ("forgiving", "tolerant_match"))
 ANSWERED_BY = {"base": "base", "tuned": "tuned model"}
-FOLDERS = ("merged", "adapter")
 FEW_ROWS = 100
 """Held-out rows below which the card says that there are few: the 95 % interval of 90 % right is then more than 12 points wide."""
 
