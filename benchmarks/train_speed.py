@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/train_speed.py [--quick] [--rounds N] [--minutes N] [--sides SIDE ...] [--json FILE]
 
-    ours                PrefixSharingTrainer as `python -m pipeline train` sets it: 32 x 1, no checkpointing
-    ours_checkpointing  the same with --gradient-checkpointing true
+    ours                PrefixSharingTrainer as `python -m pipeline train` sets it: 32 x 1, gradient checkpointing
+    ours_uncheckpointed the same with --gradient-checkpointing false
     strongest           trl.SFTTrainer at its best here: sdpa, no checkpointing, its fused head on learned positions only
     cookbook            trl.SFTTrainer as Google's FunctionGemma notebook sets it: eager attention, 4 x 8, checkpointing, weights and
                         AdamW's moments in bfloat16, where most steps of 1e-5 are rounded away: half the state, and another training
@@ -57,8 +57,8 @@ class Side:
 
 def sides(device: str, dtype: str) -> dict[str, Side]:
     return {
-        "ours": Side("float32", "sdpa", STEP, False),
-        "ours_checkpointing": Side("float32", "sdpa", STEP, True),
+        "ours": Side("float32", "sdpa", STEP, True),
+        "ours_uncheckpointed": Side("float32", "sdpa", STEP, False),
         "strongest": Side("float32", "sdpa", STEP if device == "cuda" else 4, False),
         "cookbook": Side(dtype, "eager", 4, True),
         "cookbook_float32": Side("float32", "eager", 4, True),

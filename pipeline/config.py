@@ -201,15 +201,16 @@ class ExportConfig(Options):
 
 
 # Full: learning rates of 1e-5 to 5e-5 with cosine decay, effective batch 32 and 2-3 epochs, and LoRA r 16, alpha 32, 2e-4, are the
-# FunctionGemma cookbook's. The embedded base is 50 times smaller and wants a larger rate and more passes.
+# FunctionGemma cookbook's. Checkpointing takes a third off the memory of a full fine-tune, for a fifth more time on a CPU. The
+# embedded base is 50 times smaller and wants a larger rate and more passes.
 BASE_DEFAULTS: dict[tuple[str, str], dict[str, Any]] = {
     ("gemma", "full"): {
         "num_train_epochs": 3, "learning_rate": 2e-5, "lr_scheduler_type": "cosine", "warmup_steps": 0.05, "weight_decay": 0.0,
-        "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "save_steps": 10, "gradient_checkpointing": False,
+        "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "save_steps": 10, "gradient_checkpointing": True,
     },
     ("gemma", "lora"): {
         "num_train_epochs": 3, "learning_rate": 2e-4, "lr_scheduler_type": "cosine", "warmup_steps": 0.05, "weight_decay": 0.0,
-        "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "save_steps": 10, "gradient_checkpointing": False,
+        "per_device_train_batch_size": 32, "gradient_accumulation_steps": 1, "save_steps": 10, "gradient_checkpointing": True,
     },
     ("embedded", "full"): {
         "num_train_epochs": 15, "learning_rate": 1e-3, "lr_scheduler_type": "cosine", "warmup_steps": 0.05, "weight_decay": 0.05,

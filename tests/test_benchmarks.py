@@ -50,7 +50,7 @@ def run(measure, monkeypatch, tmp_path, capsys):
 @needs_tokenizer
 def test_training_speed(run):
     words = ("--quick", "--rounds", "1", "--prefixes", "20", "40", "--device", "cpu", "--dtype", "bfloat16")
-    printed, found = run("train_speed", *words, "--sides", "ours", "ours_checkpointing", "strongest", "cookbook", "cookbook_float32")
+    printed, found = run("train_speed", *words, "--sides", "ours", "ours_uncheckpointed", "strongest", "cookbook", "cookbook_float32")
     assert set(found["configuration"]) == set(found["sides"]) and len(found["sides"]) == 5
     for key in ("ratio_cookbook", "ratio_strongest", "cpu_ratio_cookbook", "memory_ratio_strongest"):
         assert set(found[key]) == {"20", "40"} and min(found[key].values()) > 0

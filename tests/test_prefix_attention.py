@@ -77,9 +77,9 @@ def float64_throughout(monkeypatch):
     monkeypatch.setattr(modeling_gemma3.Gemma3RMSNorm, "forward", forward)
 
 
-def a_model(dtype, window=8, kv_heads=1, lora=False, checkpointing=False, seed=0, head_dim=8):
+def a_model(dtype, window=8, kv_heads=1, lora=False, checkpointing=False, seed=0, head_dim=8, **overrides):
     attention = "eager" if dtype == torch.float32 else "sdpa"  # eager casts its softmax to float32
-    model = tiny_model(seed, attention, sliding_window=window, num_key_value_heads=kv_heads, head_dim=head_dim).to(dtype)
+    model = tiny_model(seed, attention, sliding_window=window, num_key_value_heads=kv_heads, head_dim=head_dim, **overrides).to(dtype)
     if lora:
         from peft import LoraConfig, get_peft_model
 
@@ -111,6 +111,19 @@ def test_loss_and_gradients_are_those_of_the_padded_batch(dtype, window, kv_head
     examples = random_examples(seed=window + kv_heads, count=5, prefix=20)
     loss, expected = reference(model, examples)
     assert_same(model, [pack(examples)], loss, expected, BOUND[dtype])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_embedding_gets_its_gradient_and_padding_none(tied, float64_throughout):
+    model = a_model(torch.float64, tie_word_embeddings=tied)
+    padding = model.config.pad_token_id
+    examples = random_examples(seed=5, count=3, prefix=12)
+    for each in examples:
+        each.input_ids[4] = padding  # within the shared prefix; a token like any other, but its row of the embedding does not learn
+    loss, expected = reference(model, examples)
+    assert ("lm_head.weight" in expected) is not tied
+    assert tied or not expected["model.embed_tokens.weight"][padding].any()
+    assert_same(model, [pack(examples)], loss, expected, 1e-9)
 
 
 @pytest.mark.parametrize("max_tokens", [10, 40, 60, 1000])
