@@ -13,23 +13,27 @@ import re
 import secrets
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pipeline import export, hub, simulated
 from pipeline.child import Progress
-from pipeline.errors import ExportError
+from pipeline.errors import ExportError, HubError
 from pipeline.examples import conversation, to_try
-from pipeline.export import Artifact
-from pipeline.export.card import EMBEDDED_NOTICE, GEMMA_NOTICE
+from pipeline.export import Artifact, card
 from pipeline.files import write_atomic
+from pipeline.hub.push import look, push_folder
 from pipeline.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATE = Path(__file__).with_name("demo_readme.md")
 APP = "pipeline/ui/demo_app.py"
+CARD = "MODEL_CARD.md"
+REMEMBERED = "demo.json"
+"""In the run's folder: where its demo was shared."""
+HUB = "https://huggingface.co"
 COPIED = (
     *(f"pipeline/{name}.py" for name in (
         "errors", "jsontext", "schema", "declarations", "tools", "functiongemma", "functiongemma_parser", "functiongemma_values",
@@ -64,9 +68,7 @@ class Shared:
     private: bool
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "repo": self.repo, "url": self.url, "site": self.site, "embed": self.embed, "commit": self.commit, "private": self.private,
-        }  # fmt: skip
+        return asdict(self)
 
 
 def file_of(run: Run) -> Artifact | None:
@@ -75,10 +77,11 @@ def file_of(run: Run) -> Artifact | None:
     return next((one for one in reversed(made) if one.details.get("quantize") == "int8"), made[-1] if made else None)
 
 
-def write(run: Run, out: str | Path, progress: Progress | None = None, model_page: str | None = None) -> Path:
+def write(run: Run, out: str | Path, progress: Progress | None = None, *, title: str = "", model_page: str | None = None) -> Path:
     """The demo's folder at `out`, whole or not at all. Exports the .litertlm first if there is none.
 
-    `model_page` is the address of the model's page, if it has one. Raises ExportError if something is at `out`, or if no file can be made.
+    `title` stands above the page (the run's, if empty); `model_page` is the address of the model's page, if it has one. Raises
+    ExportError if something is at `out`, or if no file can be made.
     """
     out, progress = Path(out), progress or (lambda fraction, message: None)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -88,7 +91,7 @@ def write(run: Run, out: str | Path, progress: Progress | None = None, model_pag
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.{secrets.token_hex(6)}.partial")
     try:
-        _fill(beside, run, file, model_page)
+        _fill(beside, run, file, " ".join(title.split())[:80] or run.title, model_page)
         os.rename(beside, out)  # onto an empty folder, too
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -97,15 +100,15 @@ def write(run: Run, out: str | Path, progress: Progress | None = None, model_pag
     return out
 
 
-def _fill(folder: Path, run: Run, file: Artifact, model_page: str | None) -> None:
+def _fill(folder: Path, run: Run, file: Artifact, title: str, model_page: str | None) -> None:
     dataset, base = run.dataset(), run.base
     context = export.inspect(file.path)["model"]["cache_length"]
     name = Path(file.path).name
     beginning = conversation("", dataset)[0]
-    notice = EMBEDDED_NOTICE if base["embedded"] else GEMMA_NOTICE
+    notice = card.EMBEDDED_NOTICE if base["embedded"] else card.GEMMA_NOTICE
     words = WORDS.format(functions="one function" if len(dataset.tools) == 1 else f"{len(dataset.tools)} functions")
     settings = {
-        "title": run.title, "words": words, "card": model_page or "", "file": name, "context": context,
+        "title": title, "words": words, "card": model_page or "", "file": name, "context": context,
         "developer": beginning["content"] if beginning["role"] == "developer" else "", "notice": notice, "independent": INDEPENDENT,
     }  # fmt: skip
     requests = [request for request in to_try(dataset, 24) if len(request) <= LONGEST_REQUEST][:8]
@@ -122,6 +125,7 @@ def _fill(folder: Path, run: Run, file: Artifact, model_page: str | None) -> Non
     }.items():  # fmt: skip
         write_atomic(folder / name, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     write_atomic(folder / "requirements.txt", "".join(f"{one}=={_version(one)}\n" for one in REQUIREMENTS))
+    write_atomic(folder / CARD, card.text(run, [file]))
     write_atomic(folder / "README.md", _readme(settings, file, base))
 
 
@@ -132,7 +136,7 @@ def _readme(settings: dict[str, Any], file: Artifact, base: dict[str, Any]) -> s
         "title_json": json.dumps(settings["title"], ensure_ascii=False), "gradio": _version("gradio"),
         "license": "apache-2.0" if base["embedded"] else "gemma", "models": f"models:\n- {model[1]}\n" if model else "",
         "words": settings["words"], "file": settings["file"], "size": f"{file.size / 1e6:,.1f} MB", "sha256": file.sha256,
-        "card": f"The model's own page: {page}\n\n" if page else "", "notice": settings["notice"], "independent": settings["independent"],
+        "card": f"The model's own page: {page}\n\n" if model else "", "notice": settings["notice"], "independent": settings["independent"],
     }  # fmt: skip
     text = TEMPLATE.read_text("utf-8")
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), text)
@@ -148,30 +152,53 @@ def _version(package: str) -> str:
 
 def share(
     run: Run, name: str, token: str, *, private: bool = True, owner: str | None = None, overwrite: bool = False,
-    model_page: str | None = None, progress: Progress | None = None,
+    title: str = "", model_page: str | None = None, progress: Progress | None = None,
 ) -> Shared:  # fmt: skip
     """The demo of a run as a Space `name` of the token's account, or of an organization of it (`owner`, or before a slash in `name`).
 
-    Private unless told otherwise: a private demo is seen by nobody else. Raises HubError, and ExportError as `write` does.
+    Private unless told otherwise: a private demo is seen by nobody else. The same run's demo is brought up to date if nobody has changed it
+    meanwhile; any other Space is changed with `overwrite` only. Raises HubError, and ExportError as `write` does.
     """
-    from pipeline.hub.push import push_folder
-
     progress = progress or (lambda fraction, message: None)
     repo = hub.repo_id(hub.account(token), name, owner)
+    before = shared(run)
+    mine = before.commit if before and before.repo == repo and look(repo, token, "space") else None
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
-        made = write(run, Path(folder) / "demo", lambda done, message: progress(0.5 * done, message), model_page)
+        page = model_page or f"{HUB}/spaces/{repo}/blob/main/{CARD}"
+        made = write(run, Path(folder) / "demo", lambda done, message: progress(0.5 * done, message), title=title, model_page=page)
         pushed = push_folder(
-            made, repo, token, repo_type="space", space_sdk="gradio", private=private, message=f"Demo of {run.title}", overwrite=overwrite,
+            made, repo, token, repo_type="space", space_sdk="gradio", private=private, message=f"Demo of {run.title}",
+            overwrite=overwrite or mine is not None, parent=None if overwrite else mine,
             progress=lambda done, message: progress(0.5 + 0.5 * done, message),
         )  # fmt: skip
     address = site(repo)
-    return Shared(repo, pushed.url, address, embed(address), pushed.commit, private)
+    result = Shared(repo, pushed.url, address, embed(address), pushed.commit, pushed.private)
+    _remember(run, result)
+    return result
 
 
-def publish(repo: str, token: str) -> None:
-    """Let everybody see a demo that was private. Raises HubError."""
-    with hub.sentences(f"Making {repo} public"):
-        hub.client(token).update_repo_settings(hub.check_repo_id(repo), private=False, repo_type="space")
+def shared(run: Run) -> Shared | None:
+    """The demo that was last shared of this run."""
+    try:
+        return Shared(**json.loads((run.path / REMEMBERED).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _remember(run: Run, made: Shared) -> None:
+    write_atomic(run.path / REMEMBERED, json.dumps(made.to_json(), indent=1))
+
+
+def publish(run: Run, token: str) -> Shared:
+    """Let everybody see the demo of this run, which was private. Raises HubError."""
+    made = shared(run)
+    if made is None:
+        raise HubError("This run has no demo yet; share one first.")
+    with hub.sentences(f"Making {made.repo} public"):
+        hub.client(token).update_repo_settings(made.repo, private=False, repo_type="space")
+    made = replace(made, private=False)
+    _remember(run, made)
+    return made
 
 
 def site(repo: str) -> str:

@@ -14,7 +14,7 @@ from pipeline import export
 from pipeline.errors import PipelineError, RunError
 from pipeline.export import Artifact, usage
 from pipeline.runs import Run
-from pipeline.ui import destinations, export_view, jobs, work_view
+from pipeline.ui import appkit_panel, destinations, export_view, jobs, share_panel, work_view
 from pipeline.ui.destinations import DESTINATIONS, Destination
 from pipeline.ui.downloads import hand_over
 from pipeline.ui.jobs import Job
@@ -64,10 +64,12 @@ def build(page: Page) -> None:
                 choices.append(choice)
                 live += [state, make, stop, download, loading, snippet]
                 wired.append((each, choice, make, stop))
+        appkit_panel.build(page, run_id)
         with gr.Accordion("Model card", open=False, visible=False, elem_id="export-card-part") as card_part:
             card = gr.Code(language="markdown", max_lines=30, **CODE)
             card_file = gr.DownloadButton("Download the model card", visible=False, elem_id="export-card-download")
         live += [card_part, card, card_file, timer, seen]
+    share_panel.build(page, run_id)
     with gr.Accordion("Look into a file", open=False, elem_id="export-inspect"):
         dropped = gr.File(label="A .litertlm, .task, .tflite or .gguf file, 20 MB at most", file_types=SUFFIXES, height=120)
         gr.HTML('<p class="quiet">A larger one on your own machine: <code>python -m pipeline inspect FILE</code></p>')

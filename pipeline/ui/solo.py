@@ -120,7 +120,8 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
     with gr.Column(visible=False, elem_classes="sheet", elem_id="solo-follow") as after:
         gr.HTML(SIMULATED)
         results = gr.Code(
-            "", language="json", label="Results, one for each call", lines=3, show_line_numbers=False, elem_id="solo-results"
+            "", language="json", label="Results, one for each call", lines=3, show_line_numbers=False, wrap_lines=True,
+            elem_id="solo-results"
         )
         reply = gr.Button("Send the result", size="sm", elem_id="solo-reply")
         follow_cards = gr.HTML(elem_id="solo-followed")

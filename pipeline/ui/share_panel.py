@@ -1,0 +1,183 @@
+"""Share a demo, in the export step: one click makes a Space that holds the playground for the visitor's model; or its folder as a .zip.
+
+The work goes on in a thread of this process (the visitor's token may not leave its memory) and is found again after a reload. What a demo
+is and how it is pushed is `pipeline.hub.demo`; its .litertlm is made by a job first, if there is none.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline import export, hub
+from pipeline.errors import ExportError, PipelineError
+from pipeline.hub import demo
+from pipeline.runs import Run
+from pipeline.ui import account, jobs
+from pipeline.ui.downloads import hand_over
+from pipeline.ui.errands import EVERY, Errand
+from pipeline.ui.session import Page, find_project, run_of, workspace
+from pipeline.ui.state import trained_runs
+from pipeline.ui.widgets import door, esc, note
+from pipeline.ui.work_view import bar, headline, size
+
+HEAD = """
+<div class="card-head"><h2>Share a demo</h2><p>A page in your Hugging Face account, on which others try your model in their browser. It runs
+on free hardware and holds the model's file, your functions and up to eight of your held-out requests.</p></div>
+"""
+PRIVATE = "Private: nobody else sees it"
+PUBLIC = "Public: everybody sees it"
+FIRST = "The .litertlm file is made first; that adds the time that the export takes."
+TICK = {"show_progress": "hidden", "concurrency_limit": 20}
+QUIET = {"show_progress": "hidden"}
+SAVE = "() => document.querySelector('#share-file').click()"
+FILE = ("--format", "litertlm", "--quantize", "int8")
+HIDE = gr.update(visible=False)
+
+_errands: dict[str, Errand] = {}
+"""Run folder -> what is being shared of it, or was last; results only, no token. Kept until the next one or the end of the process."""
+
+
+def build(page: Page, run_id: gr.Dropdown) -> None:
+    """Place the panel inside the export step, and wire it. `run_id` is the run that the step shows."""
+    timer = gr.Timer(1.0, active=False)
+    with gr.Column(elem_classes="card", elem_id="share", visible=False) as panel:
+        gr.HTML(HEAD)
+        with gr.Row():
+            title = gr.Textbox(label="Title", info="What visitors read first.", max_length=80, min_width=200, elem_id="share-title")
+            name = gr.Textbox(
+                label="Name of the Space", info="In your account; write organization/name for one of yours.", max_length=96, min_width=200,
+                elem_id="share-name",
+            )  # fmt: skip
+            private = gr.Radio([(PRIVATE, True), (PUBLIC, False)], value=True, label="Who sees it", min_width=200, elem_id="share-who")
+        state = gr.HTML(elem_id="share-state")
+        with gr.Row(elem_classes="actions"):
+            share = gr.Button("Share the demo", elem_id="share-go")
+            take = gr.Button("Download it as a .zip", elem_id="share-zip")
+        file = gr.DownloadButton("The folder", visible="hidden", elem_id="share-file")
+        with gr.Column(visible=False) as done:
+            link = gr.HTML(elem_id="share-link")
+            publish = gr.Button("Let everybody see it", visible=False, elem_id="share-publish")
+            code = gr.Code(
+                label="To show it inside another page", language="html", interactive=False, show_line_numbers=False, wrap_lines=True,
+                elem_id="share-embed",
+            )  # fmt: skip
+
+    live = [panel, title, name, state, share, take, done, link, publish, code, timer]
+    inputs = [page.key, run_id, title, name]
+    page.ticks["export"].change(show, inputs, live, **QUIET)
+    run_id.change(show, inputs, live, trigger_mode="always_last", **QUIET)
+    timer.tick(show, inputs, live, **TICK)
+    share.click(begin, [page.key, run_id, title, name, private], **QUIET).success(show, inputs, live, **QUIET)
+    publish.click(let_everybody_see, [page.key, run_id], **QUIET).success(show, inputs, live, **QUIET)
+    take.click(take_home, [page.key, run_id, title], file).success(None, None, None, js=SAVE)
+
+
+@door
+def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: Any) -> list[Any]:
+    """The panel for the run that is shown: nothing, the way to share, how far it is, or where it can be seen."""
+    project = find_project(key)
+    runs = trained_runs(project)
+    if not runs:
+        return [HIDE, "", "", "", *[gr.skip()] * 6, gr.Timer(active=False)]
+    run = next((one for one in runs if one.id == run_id), runs[0])
+    errand, made = _errands.get(str(run.path)), demo.shared(run)
+    busy = errand is not None and not errand.over.is_set()
+    file = demo.file_of(run)
+    if busy:
+        state = bar(errand.fraction, errand.message)
+    elif errand is not None and errand.error:
+        state = headline("The demo was not shared", errand.error, "bad")
+    else:
+        state = _before(oauth, file)
+    ready = not busy and account.token(oauth) is not None
+    return [
+        gr.Column(visible=True), gr.skip() if title else project.title, gr.skip() if name else f"{hub.slug(project.title)}-demo", state,
+        gr.Button("Share it again" if made and not busy else "Share the demo", interactive=ready), gr.Button(interactive=file is not None),
+        gr.Column(visible=made is not None), _link(made) if made else "", gr.Button(visible=bool(made and made.private and ready)),
+        made.embed if made else "", gr.Timer(active=busy),
+    ]  # fmt: skip
+
+
+def _before(oauth: gr.OAuthToken | None, file: Any) -> str:
+    """What is to be known before the click: why it cannot be shared, or how large it is."""
+    try:
+        account.need_token(oauth)
+    except PipelineError as problem:
+        return note(f"{problem} The .zip needs no account.")
+    return note(f"{size(file.size)}." if file else FIRST)
+
+
+def _link(made: demo.Shared) -> str:
+    who = (
+        "It is private: a private demo is seen by nobody else, and cannot be shown inside another page."
+        if made.private
+        else "Everybody can see it. Building it takes the Hub a minute or two the first time."
+    )
+    space, site = (f'<a href="{esc(one)}" target="_blank" rel="noopener">' for one in (made.url, made.site))
+    return (
+        f'<div class="headline good"><h3>{space}{esc(made.repo)}</a></h3><p>{esc(who)}</p>'
+        f"<p>The page alone: {site}{esc(made.site)}</a></p></div>"
+    )
+
+
+@door
+def begin(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: Any, private: Any) -> None:
+    """Start sharing the demo of this run."""
+    run, token = _run(key, run_id), account.need_token(oauth)
+    now = _errands.get(str(run.path))
+    if now is not None and not now.over.is_set():
+        raise PipelineError("This demo is being shared already; wait for the end.")
+    repo = hub.repo_id(hub.account(token), str(name or ""))
+
+    def work(progress: Any) -> demo.Shared:
+        _make_file(run, key["session"], lambda done, message: progress(0.5 * done, message))
+
+        def rest(done: float, message: str) -> None:
+            progress(0.5 + 0.5 * done, message)
+
+        return demo.share(run, repo, token, private=private is not False, title=str(title or ""), progress=rest)
+
+    _errands[str(run.path)] = Errand(work)
+
+
+def _make_file(run: Run, session: str, progress: Any) -> None:
+    """The .litertlm by a job in the machine's line, if there is none. Raises ExportError if the job fails or is stopped."""
+    if demo.file_of(run) is not None:
+        return
+    line, words = jobs.line_of(workspace().root), ("export", str(run.path), *FILE)
+    job = next((one for one in line.of_run(run.path, "export") if one.args == words and not one.over), None)
+    job = job or line.submit("export", session, run.path, words, "Making the file for the demo", f"export {run.base['id']} litertlm", 1.0)
+    while not job.over:
+        said = line.progress(job)
+        progress(said.fraction, f"Making the file first: {said.message}")
+        time.sleep(EVERY)
+        job = line.read(job.folder)
+    if job.status != jobs.DONE:
+        raise ExportError(job.error or "The file for the demo was not made, because its job was stopped.")
+
+
+@door
+def let_everybody_see(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
+    """Make the demo of this run public."""
+    demo.publish(_run(key, run_id), account.need_token(oauth))
+
+
+@door
+def take_home(key: Any, run_id: Any, title: Any) -> str:
+    """The demo's folder as one file, for this visitor only."""
+    run = _run(key, run_id)
+    if demo.file_of(run) is None:
+        raise ExportError("The demo runs the .litertlm file. Make it first, on the card “Android, iOS, desktop” above.")
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+        made = demo.write(run, Path(folder) / f"{export.file_name(run)}-demo", title=str(title or ""))
+        return hand_over(made, key["session"], str(time.time_ns()))
+
+
+def _run(key: Any, run_id: Any) -> Run:
+    """The run that is shown: the chosen one, else the newest."""
+    return run_of(key, run_id) if run_id else next(iter(trained_runs(find_project(key))), None) or run_of(key, run_id)
