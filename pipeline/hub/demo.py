@@ -157,7 +157,8 @@ def share(
     """The demo of a run as a Space `name` of the token's account, or of an organization of it (`owner`, or before a slash in `name`).
 
     Private unless told otherwise: a private demo is seen by nobody else. The same run's demo is brought up to date if nobody has changed it
-    meanwhile; any other Space is changed with `overwrite` only. Raises HubError, and ExportError as `write` does.
+    meanwhile, and made public if that is asked for now; any other Space is changed with `overwrite` only. Raises HubError, and
+    ExportError as `write` does.
     """
     progress = progress or (lambda fraction, message: None)
     repo = hub.repo_id(hub.account(token), name, owner)
@@ -174,7 +175,7 @@ def share(
     address = site(repo)
     result = Shared(repo, pushed.url, address, embed(address), pushed.commit, pushed.private)
     _remember(run, result)
-    return result
+    return publish(run, token) if result.private and not private else result
 
 
 def shared(run: Run) -> Shared | None:
