@@ -1,7 +1,7 @@
 """The command line: `python -m pipeline STAGE ...`, and the door at which every error becomes a sentence.
 
     parser      the words of each command; options come from pipeline.config
-    data, training, answers, artifacts, remote     one plain function a stage: unpack, call the pipeline, shape the answer
+    data, training, answers, artifacts, pushing, sharing, remote     one plain function a stage: unpack, call the pipeline, shape the answer
     demo        the whole job on the sample data, of the same functions
     console     progress on stderr, the result on stdout
 
@@ -20,14 +20,15 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pipeline.cli import answers, artifacts, data, demo, parser, remote, training
+from pipeline.cli import answers, artifacts, data, demo, parser, pushing, remote, sharing, training
 from pipeline.cli.console import Console, results_only
 from pipeline.cli.result import Result
 from pipeline.errors import PipelineError
 
 COMMANDS = {
     "demo": demo.demo, "import": data.import_, "lint": data.lint, "train": training.train, "evaluate": answers.evaluate,
-    "chat": answers.chat, "export": artifacts.export, "inspect": artifacts.inspect, "jobs": remote.jobs,
+    "chat": answers.chat, "export": artifacts.export, "inspect": artifacts.inspect, "push": pushing.push,
+    "share": sharing.share, "jobs": remote.jobs,
 }  # fmt: skip
 DONE, FAILED, USAGE, INTERRUPTED, ENDED = 0, 1, 2, 130, 143  # the last two are 128 + SIGINT and 128 + SIGTERM, as shells count
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import PRESETS, EvalConfig, ExportConfig, Option, TrainConfig
+from pipeline.hub.parcel import PARTS, USUAL
 
 Command = Callable[..., Any]
 
@@ -127,9 +128,27 @@ def _start_job(action: argparse.ArgumentParser) -> None:
     _add(action, TrainConfig.options())
 
 
+def _push(stage: argparse.ArgumentParser) -> None:
+    _add_run(stage)
+    stage.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository, of your account or of an organization of yours")
+    stage.add_argument("--public", action="store_true", help="everybody may see it (default: you alone)")
+    stage.add_argument("--overwrite", action="store_true", help="replace files of the same name in a repository that exists")
+    parts = f"what goes: {', '.join(PARTS)} (default: {' '.join(USUAL)})"
+    stage.add_argument("--include", nargs="+", choices=PARTS, metavar="PART", help=parts)
+
+
+def _share(stage: argparse.ArgumentParser) -> None:
+    _add_run(stage)
+    stage.add_argument("--repo", metavar="USER/NAME", help="the Space, of your account or of an organization of yours")
+    stage.add_argument("--public", action="store_true", help="everybody may see it (default: you alone)")
+    stage.add_argument("--overwrite", action="store_true", help="replace files of the same name in a Space that exists")
+    stage.add_argument("--title", default="", metavar="TEXT", help="what stands above the page (default: the run's title)")
+    stage.add_argument("--out", type=_path, metavar="DIR", help="only write the folder, which runs on any computer; needs no account")
+
+
 _WORDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "demo": _demo, "import": _import, "lint": _lint, "train": _train, "evaluate": _evaluate, "chat": _chat, "export": _export,
-    "inspect": _inspect, "jobs": _jobs,
+    "inspect": _inspect, "push": _push, "share": _share, "jobs": _jobs,
 }  # fmt: skip
 
 
