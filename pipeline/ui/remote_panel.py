@@ -207,7 +207,7 @@ def _mark(run: Run | None, where: remote.Remote | None, seen: Any) -> Any:
 def _state(run: Run, where: remote.Remote, doing: str, problem: str) -> str:
     """What the Job is doing, how far it is, what it costs, and where it can be seen."""
     kind = "bad" if where.stage in ("ERROR", "DELETED") else ""
-    text = headline("Hugging Face Job", remote.sentence(where), kind)
+    text = headline(f"{run.title} in a Hugging Face Job", remote.sentence(where), kind)
     log = run.log()
     if where.away and log and where.stage == "RUNNING":
         text += bar(log[-1].step / max(1, log[-1].total), f"Step {log[-1].step} of {log[-1].total}. {doing}".strip())

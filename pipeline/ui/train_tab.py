@@ -16,7 +16,7 @@ from pipeline.config import TrainConfig
 from pipeline.errors import PipelineError, RunError
 from pipeline.model import BaseModel
 from pipeline.runs import Project, Run
-from pipeline.ui import jobs, settings, train_view
+from pipeline.ui import jobs, remote_panel, settings, train_view
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
 from pipeline.ui.state import known
@@ -51,6 +51,7 @@ def build(page: Page) -> None:
             resume = gr.Button("Continue", variant="primary", visible=False, elem_id="train-continue")
             stop = gr.Button("Stop", visible=False, elem_id="train-stop")
             again = gr.Button("Start over", visible=False, elem_id="train-over")
+        remote_panel.away_part(page, run_id)
         numbers = gr.HTML(elem_id="train-facts")
         plot = gr.LinePlot(
             x="step", y="loss", color="of", color_map=COLOURS, x_title="step", y_title="loss",
@@ -75,6 +76,8 @@ def build(page: Page) -> None:
     live = [state, forward, resume, stop, again, numbers, plot, samples, log_part, log, timer, seen]
     around = [nothing, to_dataset, run_part, setup, heading, earlier, run_id]
     choices = [preset, base, *fields]
+    with setup:
+        remote_panel.offer(page, run_id, choices)
 
     # One event for every plan, of what is chosen by then: two of them may answer in either order, and the older one would stay.
     changed, planned = [due.change, *(choice.change for choice in choices)], [sentence, command, start]
@@ -102,7 +105,7 @@ def show(key: Any, run_id: Any) -> list[Any]:
     if project is None or (run is None and known(project) is None):
         words = empty("No training yet", NOTHING)
         return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", None, *_live(None)]
-    busy = {one.id for one in project.runs() if any(not job.over for job in _line().of_run(one.path))}
+    busy = {one.id for one in project.runs() if train.is_away(one) or any(not job.over for job in _line().of_run(one.path))}
     training = any(_job(one) for one in project.runs())
     return [
         HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not training),
@@ -157,19 +160,20 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
     if run is None:
         return ["", HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), ""]
     job, status, log = _job(run), run.status, run.log()
-    stopped = job is None and status in ("paused", "failed", "new")
+    away = train.is_away(run)
+    stopped = job is None and not away and status in ("paused", "failed", "new")
     kept = bool(run.checkpoints())
     rows = train_view.curve(log)
     mark = f"{run.id} {job.status if job else ''} {status}"
     last = next(reversed(_line().of_run(run.path, "train")), None)
-    failed = job is None and (status == "failed" or (last is not None and last.status == jobs.FAILED))
+    failed = job is None and not away and (status == "failed" or (last is not None and last.status == jobs.FAILED))
     return [
-        train_view.run_state(_line(), run, job, last),
+        "" if away else train_view.run_state(_line(), run, job, last),
         gr.update(visible=status == "done" and job is None),
         gr.update(visible=stopped, value="Continue" if kept else "Start"),
         gr.update(visible=job is not None, value="Stop now" if job and job.end_at else "Stop"),
         gr.update(visible=stopped and kept),
-        facts(train_view.step_facts(log, running=job is not None)) if log else "",
+        facts(train_view.step_facts(log, running=job is not None or away)) if log else "",
         _curve(rows),
         train_view.trials(run.samples()),
         gr.update(visible=failed),
@@ -262,7 +266,7 @@ def choose(key: Any, run_id: Any, event: gr.EventData) -> Any:
     run = run_of(key, wanted)
     if verb == "open":
         return run.id
-    if any(not job.over for job in _line().of_run(run.path)):
+    if train.is_away(run) or any(not job.over for job in _line().of_run(run.path)):
         raise RunError(f"{run.title} is being worked on. Stop that before deleting it.")
     run.delete()
     return None if run_id == wanted else run_id

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline import functiongemma
 from pipeline.runs import Run, Sample, StepLog
+from pipeline.train import is_away
 from pipeline.ui import jobs
 from pipeline.ui.jobs import Job, Line
 from pipeline.ui.state import duration, percent
@@ -123,7 +124,7 @@ def run_line(run: Run) -> str:
     info = run.info
     settings = run.config
     parts = [
-        STATUS_WORDS[run.status],
+        "in a Job" if is_away(run) else STATUS_WORDS[run.status],
         f"{info['steps']} of {info['total_steps']} steps",
         settings.method if settings.method == "lora" else "all weights",
         f"learning rate {settings.learning_rate:g}",
