@@ -98,7 +98,9 @@ def forget(token: str | None) -> None:
 
 
 def _account(said: dict[str, Any]) -> Account:
-    """An Account from the answer of /api/whoami-v2."""
+    """An Account from the answer of /api/whoami-v2. Raises HubError if it is none."""
+    if not isinstance(said, dict) or not isinstance(said.get("name"), str):
+        raise HubError("Something between here and the Hub answered in its place when it was asked who you are; check proxy and network.")
     access = (said.get("auth") or {}).get("accessToken") or {}
     organizations = (one for one in said.get("orgs") or () if one.get("roleInOrg") != "read")
     return Account(said["name"], tuple(one["name"] for one in organizations), access.get("role") != "read")
