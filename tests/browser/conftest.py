@@ -72,10 +72,10 @@ def free_port() -> int:
 
 
 class App:
-    """`python app.py` on a port and a workspace of its own; `stop` and `start` again to see what survives."""
+    """`python app.py` on a port and a workspace of its own, with more environment if named; `stop` and `start` again to see what survives."""
 
-    def __init__(self, workspace: Path, log: Path):
-        self.workspace, self.log = workspace, log
+    def __init__(self, workspace: Path, log: Path, program: str = "app.py", **environment: str):
+        self.workspace, self.log, self.program, self.environment = workspace, log, program, environment
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen | None = None
@@ -84,11 +84,11 @@ class App:
         """Returns once the first page is answered; fails with the app's log after STARTUP_SECONDS."""
         environment = {
             **os.environ, "STUDIO_WORKSPACE": str(self.workspace), "GRADIO_SERVER_PORT": str(self.port),
-            "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1",
+            "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", **self.environment,
         }  # fmt: skip
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                [sys.executable, self.program], cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         deadline = time.monotonic() + STARTUP_SECONDS
         while time.monotonic() < deadline and self.process.poll() is None:
