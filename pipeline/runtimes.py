@@ -51,13 +51,15 @@ def answers(
 
 
 def rendered(path: str | Path, conversations: Sequence[Conversation]) -> list[str]:
-    """The prompts, without <bos>, that the chat template inside a .litertlm makes of conversations that end with the user.
+    """The prompts, without <bos>, that the chat template inside a .litertlm or .gguf makes of conversations that end with the user.
+
+    LiteRT-LM renders its own; that of a .gguf is rendered by transformers, as llama.cpp has another Jinja.
 
     Raises ExportError if the file cannot be opened or its template fails.
     """
     path = Path(path)
     job = {"path": str(path.resolve()), "conversations": [{"messages": list(m), "tools": list(t)} for m, t in conversations]}
-    return child.run("pipeline.runtimes", job, None, f"Opening {path.name} in LiteRT-LM")["prompts"]
+    return child.run("pipeline.runtimes", job, None, f"Reading the chat template of {path.name}")["prompts"]
 
 
 def without_stop(text: str) -> str:
@@ -143,6 +145,22 @@ def _rendered(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
     return prompts
 
 
+def _rendered_gguf(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
+    from jinja2 import TemplateError
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    from pipeline.export import containers
+
+    template = containers.gguf(containers.opened(path))["values"].get("tokenizer.chat_template")
+    try:
+        return [
+            render_jinja_template([one["messages"]], one["tools"], chat_template=template, add_generation_prompt=True, bos_token="")[0][0]
+            for one in conversations
+        ]
+    except (TemplateError, TypeError, ValueError) as error:
+        raise ExportError(f"The chat template inside {path.name} fails on the first message ({error}).") from error
+
+
 def _gguf(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: child.Progress) -> list[str]:
     from pipeline.export.gguf import load
     from pipeline.model import generate
@@ -167,7 +185,8 @@ def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:
     """The child's job: {"path", "prompts", "max_new_tokens"} -> {"answers"}, or {"path", "conversations"} -> {"prompts"}."""
     path = Path(job["path"])
     if "conversations" in job:
-        return {"prompts": _rendered(path, job["conversations"])}
+        render = _rendered_gguf if path.suffix.lower() == ".gguf" else _rendered
+        return {"prompts": render(path, job["conversations"])}
     asked = job["prompts"], job["max_new_tokens"], progress
     match path.suffix.lower():
         case ".gguf":

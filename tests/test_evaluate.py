@@ -98,7 +98,7 @@ def test_what_cannot_be_evaluated_is_a_sentence(run, base, tmp_path):
 
     with pytest.raises(RunError, match="has no tuned model yet: its training is new"):
         evaluate(run)
-    with pytest.raises(ConfigError, match="--on must be one of base, tuned, litertlm, gguf, found 'best'"):
+    with pytest.raises(ConfigError, match="--on must be one of base, tuned, litertlm, task, tflite, gguf, found 'best'"):
         evaluate(run, on="best")
     with pytest.raises(RunError, match="is not a run"):
         evaluate(tmp_path)

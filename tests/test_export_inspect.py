@@ -1,75 +1,31 @@
-"""Inspection says what is in a file and what is wrong with it; no damage of a file makes it say anything but a sentence."""
+"""Inspection says what is in a file and what is wrong with it. Files that are broken, or made to break it, are in test_export_hostile.py."""
 
 from __future__ import annotations
 
-import random
-import struct
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from pipeline.errors import ExportError, PipelineError
-from pipeline.export import bundle
+from pipeline.export import bundle, containers
 from pipeline.export.inspect import as_text, inspect
+from tests import export_files
+from tests.export_files import TASK, gguf_bytes, litertlm_file, task_file
 from tests.hollow_model import tflite_model
-from tests.small_world import tokenizer_model
-
-IDS = {"start_id": 2, "stop_ids": [1, 106, 50], "template": "{{ bos_token }}", "max_tokens": 64, "description": {"Name": "test"}}
-TASK = {"start": "<bos>", "stops": ["<end_of_turn>", "<start_function_response>"], "wrap_turns": False}
 
 
 @pytest.fixture
 def parts(tmp_path) -> dict[str, Path]:
-    (tmp_path / "model.tflite").write_bytes(tflite_model())
-    (tmp_path / "tokenizer.model").write_bytes(tokenizer_model())
-    return {"tflite": tmp_path / "model.tflite", "tokenizer": tmp_path / "tokenizer.model"}
+    return export_files.parts(tmp_path)
 
 
 @pytest.fixture
 def litertlm(parts, tmp_path):
-    def make(name: str = "file.litertlm", **changes) -> Path:
-        bundle.litertlm(**parts, out=tmp_path / name, **IDS | changes)
-        return tmp_path / name
-
-    return make
+    return lambda name="file.litertlm", **changes: litertlm_file(tmp_path / name, parts, **changes)
 
 
 @pytest.fixture
 def task(parts, tmp_path):
-    """A .task as mediapipe writes it; its METADATA is spelled by hand, so that nothing native is needed."""
-
-    def make(name: str = "file.task", compress: bool = False, skip: str = "", **changes) -> Path:
-        settings = TASK | changes
-        fields = [(5, stop.encode()) for stop in settings["stops"]] + [(6, settings["start"].encode())]
-        fields += [(8, b"\x12\x01>")] if settings["wrap_turns"] else []
-        metadata = b"".join(bytes([number << 3 | 2, len(text)]) + text for number, text in fields)
-        entries = {
-            "TF_LITE_PREFILL_DECODE": parts["tflite"].read_bytes(), "TOKENIZER_MODEL": parts["tokenizer"].read_bytes(), "METADATA": metadata,
-        }  # fmt: skip
-        with zipfile.ZipFile(tmp_path / name, "w", zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED) as archive:
-            for entry in entries:
-                if entry != skip:
-                    archive.writestr(entry, entries[entry])
-        return tmp_path / name
-
-    return make
-
-
-def gguf_file(path: Path, values: dict[str, str | int | list[str] | list[int]], tensors: int = 0) -> Path:
-    out = b"GGUF" + struct.pack("<IQQ", 3, tensors, len(values))
-    for key, value in values.items():
-        out += struct.pack("<Q", len(key)) + key.encode()
-        if isinstance(value, str):
-            out += struct.pack("<IQ", 8, len(value)) + value.encode()
-        elif isinstance(value, int):
-            out += struct.pack("<II", 4, value)
-        elif isinstance(value[0], str):
-            out += struct.pack("<IIQ", 9, 8, len(value)) + b"".join(struct.pack("<Q", len(v.encode())) + v.encode() for v in value)
-        else:
-            out += struct.pack("<IIQ", 9, 5, len(value)) + struct.pack(f"<{len(value)}i", *value)
-    path.write_bytes(out)
-    return path
+    return lambda name="file.task", **changes: task_file(tmp_path / name, parts, **changes)
 
 
 # What is there
@@ -164,85 +120,46 @@ def test_control_tokens_typed_as_text_are_said_of_a_gguf(tmp_path):
         "general.architecture": "gemma3", "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": [3, 3, 3, 1, 1],
         "tokenizer.ggml.bos_token_id": 2, "tokenizer.ggml.eos_token_id": 1,
     }  # fmt: skip
-    problems = inspect(gguf_file(tmp_path / "a.gguf", values))["problems"]
+    problems = _problems(tmp_path / "a.gguf", gguf_bytes(values))
     assert any(problem.startswith("<start_function_call>, <end_of_turn> are typed as ordinary text") for problem in problems)
     assert any(problem.startswith("The vocabulary has no ") for problem in problems)
     assert any(problem.startswith("It does not stop at <end_of_turn>") for problem in problems)
 
 
-# Hostile files
+def test_a_vocabulary_of_another_size_than_the_model_is_said_of_a_gguf(tmp_path):
+    values = {"general.architecture": "gemma3", "tokenizer.ggml.tokens": ["a"] * 8}
+    problems = _problems(tmp_path / "a.gguf", gguf_bytes(values, [("token_embd.weight", (4, 9), 0)]))
+    assert "The vocabulary has 8 tokens, the model 9 rows: llama.cpp refuses it." in problems
 
 
-@pytest.mark.parametrize("name", ["a.litertlm", "a.task", "a.tflite", "a.gguf", "a", "a.txt"])
-def test_random_bytes_are_a_sentence(tmp_path, name):
-    for size in (0, 1, 7, 31, 5000):
-        (tmp_path / name).write_bytes(random.Random(size).randbytes(size))
-        with pytest.raises(PipelineError):
-            inspect(tmp_path / name)
+def test_ids_are_named_as_gemmas_where_the_tokenizer_is_not_read(parts, litertlm, tmp_path):
+    """Bundles of other makers hold tokenizer.json, compressed."""
+    import litert_lm_builder as builder
+
+    ours = litertlm(stop_ids=[1, 106, 49])
+    (place,) = [one for one in containers.litertlm(containers.opened(ours))["sections"] if one["type"] == "LlmMetadataProto"]
+    (tmp_path / "metadata.pb").write_bytes(ours.read_bytes()[place["begin"] : place["end"]])
+    (tmp_path / "tokenizer.json").write_text("{}")
+    file = builder.LitertLmFileBuilder()
+    file.add_system_metadata(builder.Metadata(key="Authors", value="somebody", dtype=builder.DType.STRING))
+    file.add_llm_metadata(str(tmp_path / "metadata.pb"))
+    file.add_hf_tokenizer(str(tmp_path / "tokenizer.json"))
+    file.add_tflite_model(str(parts["tflite"]), builder.TfLiteModelType.PREFILL_DECODE)
+    with open(tmp_path / "other.litertlm", "wb") as stream:
+        file.build(stream)
+    found = inspect(tmp_path / "other.litertlm")
+    assert found["stop_tokens"] == ["<eos>", "<end_of_turn>", "<end_function_call>"]
+    assert found["problems"][0] == "It stops at <end_function_call>: parallel calls will be cut after the first."
 
 
-def test_a_missing_file_and_a_folder_are_sentences(tmp_path):
-    with pytest.raises(ExportError, match="is missing"):
-        inspect(tmp_path / "none.task")
-    with pytest.raises(ExportError, match="is a folder"):
-        inspect(tmp_path)
+def test_a_report_cannot_steer_the_terminal(tmp_path):
+    values = {"general.name": "\x1b[2Jnice\nproblems     none found", "long": "x" * 10_000}
+    (tmp_path / "a.gguf").write_bytes(gguf_bytes(values))
+    text = as_text(inspect(tmp_path / "a.gguf"))
+    assert "\x1b" not in text and "\\x1b[2Jnice\\nproblems" in text and "\nproblems     none found" not in text
+    assert max(map(len, text.splitlines())) < 600
 
 
-@pytest.mark.parametrize("kind", ["litertlm", "task", "tflite", "gguf"])
-def test_a_file_cut_anywhere_is_a_sentence(kind, litertlm, task, parts, tmp_path):
-    whole = _whole(kind, litertlm, task, parts, tmp_path)
-    data = whole.read_bytes()
-    draw = random.Random(1)
-    for end in [*range(1, 64), *(draw.randrange(64, len(data)) for _ in range(40))]:
-        whole.write_bytes(data[: min(end, len(data) - 1)])
-        _survives(whole, must_fail=kind in ("litertlm", "gguf"))
-
-
-@pytest.mark.parametrize("kind", ["litertlm", "task", "tflite", "gguf"])
-def test_a_file_with_flipped_bytes_is_a_report_or_a_sentence(kind, litertlm, task, parts, tmp_path):
-    whole = _whole(kind, litertlm, task, parts, tmp_path)
-    data = whole.read_bytes()
-    draw = random.Random(2)
-    for _ in range(150):
-        broken = bytearray(data)
-        for _ in range(draw.choice((1, 1, 4, 30))):
-            at = draw.randrange(min(len(broken), 2000)) if draw.random() < 0.7 else draw.randrange(len(broken))
-            broken[at] = draw.choice((0, 255, 127, 128, draw.randrange(256)))
-        whole.write_bytes(broken)
-        _survives(whole)
-
-
-def test_a_zip_bomb_is_not_unpacked(tmp_path):
-    bomb = tmp_path / "bomb.task"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        with archive.open("TOKENIZER_MODEL", "w") as entry:
-            for _ in range(100):
-                entry.write(bytes(1 << 20))
-    found = inspect(bomb)
-    assert found["sections"] == [{"name": "TOKENIZER_MODEL", "size": 100 << 20, "stored": False}]
-    assert any("is compressed" in problem for problem in found["problems"])
-
-
-@pytest.mark.parametrize("at", [8, 16])
-def test_absurd_counts_are_not_followed(tmp_path, at):
-    data = bytearray(b"GGUF" + struct.pack("<IQQ", 3, 0, 0))
-    struct.pack_into("<Q", data, at, 2**60)
-    (tmp_path / "a.gguf").write_bytes(data)
-    with pytest.raises(ExportError, match="more than such a file can hold"):
-        inspect(tmp_path / "a.gguf")
-
-
-def _whole(kind: str, litertlm, task, parts, tmp_path) -> Path:
-    if kind == "gguf":
-        return gguf_file(tmp_path / "a.gguf", {"general.architecture": "gemma3", "tokenizer.ggml.tokens": ["a", "b"] * 30, "x": 3})
-    return {"litertlm": litertlm, "task": task, "tflite": lambda: parts["tflite"]}[kind]()
-
-
-def _survives(path: Path, must_fail: bool = False) -> None:
-    try:
-        report = inspect(path)
-    except PipelineError as error:
-        assert "\n" not in str(error) and str(error)[0].isupper()
-    else:
-        assert not must_fail
-        assert as_text(report)
+def _problems(path: Path, data: bytes) -> list[str]:
+    path.write_bytes(data)
+    return inspect(path)["problems"]

@@ -1,4 +1,4 @@
-"""What an export decides before and after the heavy work: lengths, requests, when a file is good, what the card says."""
+"""What an export decides before and after the heavy work: lengths, requests, when a file is good, how it is called."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 
 from pipeline.dataset import ToolDataset, example
 from pipeline.errors import ExportError, ModelError, PipelineError
-from pipeline.export import Artifact, artifacts, card, export, file_name, litert
+from pipeline.export import artifacts, export, file_name, readback
 from pipeline.export.gguf import modelfile, period
 from pipeline.export.source import Source
-from pipeline.export.verify import Answer, Difference, Verification, answer_length, require
+from pipeline.export.verify import Answer, Difference, Verification, answer_length, is_cut, require
 from pipeline.export.verify import _same as same
 from pipeline.functiongemma import render_prompt
 from tests.tuned_world import TOOLS, small_dataset, small_run
@@ -59,8 +59,18 @@ def test_an_example_longer_than_the_model_is_refused(run):
 def test_held_out_requests_of_every_kind_come_first(run):
     chosen = source_of(run).requests(20)
     assert [row.example.request for row in chosen] == ["make it red", "open kitchen 0", "red and kitchen", "hello"]
-    assert [row.example.request for row in source_of(run).requests(2)] == ["make it red", "open kitchen 0"]
+    assert [row.example.request for row in source_of(run).requests(3)] == ["make it red", "open kitchen 0", "red and kitchen"]
     assert chosen[0].prompt.startswith("<bos>") and chosen[0].completion.endswith("<start_function_response>")
+
+
+def test_parallel_calls_are_always_asked_for(run):
+    """Wrong stops cut them, and show nowhere else."""
+    assert [row.example.request for row in source_of(run).requests(2)] == ["make it red", "red and kitchen"]
+    dataset = small_dataset()
+    learned = replace(dataset, examples=tuple(replace(r, split="train") if r.kind == "parallel" else r for r in dataset.examples))
+    assert [row.example.request for row in source_of(run, learned).requests(20)][-1] == "red and kitchen"
+    none = replace(dataset, examples=tuple(row for row in dataset.examples if row.kind != "parallel"))
+    assert len(source_of(run, none).requests(20)) == 3
 
 
 def test_without_held_out_rows_the_others_are_asked(run):
@@ -100,6 +110,23 @@ def test_when_a_file_may_be_offered(found, exact, good):
             require(found, "the file", exact)
 
 
+ONE, BOTH = "<start_function_call>call:a{}", "<start_function_call>call:a{}<end_function_call><start_function_call>call:b{}<end_function_call>"
+
+
+@pytest.mark.parametrize(
+    ("theirs", "cut"),
+    [(ONE, True), (ONE + "<end_function_call>", True), (BOTH, False), ("", False), (ONE + "<end_function_call>but", False), ("no", False)],
+)
+def test_parallel_calls_that_are_cut_are_seen(theirs, cut):
+    assert is_cut(BOTH, theirs) is cut
+
+
+def test_a_file_that_cuts_parallel_calls_is_not_offered_however_few_there_are():
+    found = replace(verification(20, 19), cut=1, parallel=1)
+    with pytest.raises(ExportError, match="1 of 1 answers with several calls end after the first ones"):
+        require(found, "the file", False)
+
+
 @pytest.mark.parametrize(
     ("ours", "stopped", "theirs", "equal"),
     [("a call", True, "a call", True), ("a call", True, "a cal", False), ("a call", False, "a ca", True), ("a call", False, "", False)],
@@ -127,8 +154,8 @@ def written(*, plain: str = "", rows: str = ""):
 
 def test_prompts_are_compared_with_those_of_training(run, monkeypatch, tmp_path):
     def compared(**changes):
-        monkeypatch.setattr(litert.runtimes, "rendered", written(**changes))
-        return litert._same_prompts(source_of(run), tmp_path / "file.litertlm")
+        monkeypatch.setattr(readback.runtimes, "rendered", written(**changes))
+        return readback.same_prompts(source_of(run), tmp_path / "file.litertlm", "LiteRT-LM")
 
     assert compared() == {"prompts_equal": 4, "prompts_total": 4}
     found = compared(rows="!")
@@ -197,7 +224,7 @@ def test_ollama_gets_the_prompt_as_it_is():
     assert 'PARAMETER stop "<start_function_response>"' in text and "end_function_call" not in text
 
 
-# Names, lists, cards
+# Names, lists
 
 
 @pytest.mark.parametrize(("title", "name"), [("My app", "my-app"), ("Ä ö/../..", "functiongemma"), ("a" * 90, "a" * 60)])
@@ -216,37 +243,3 @@ def test_artifacts_that_are_gone_are_not_listed(tmp_path):
     (tmp_path / "artifacts.json").write_text("{}")
     with pytest.raises(ExportError, match="delete it and export again"):
         artifacts(tmp_path)
-
-
-def made(format: str, **details) -> Artifact:
-    return Artifact(format, f"/somewhere/my-app-int8.{format}", 280_000_000, "ab" * 32, True, 20, 20, 9.0, details)
-
-
-def test_the_card_of_a_gemma_carries_googles_notice(tmp_path):
-    run = small_run(tmp_path / "run", learn=False, embedded=False)
-    text = card.text(run, [made("litertlm", quantize="int8", lengths="The longest prompt has 300 tokens.")])
-    assert "Gemma is provided under and subject to the Gemma Terms of Use found at https://ai.google.dev/gemma/terms" in text
-    assert "license: gemma" in text and "base_model: google/functiongemma-270m-it" in text
-    assert "| my-app-int8.litertlm |" in text and "280.0 MB" in text and "ab" * 32 in text and "20 of 20" in text
-    assert "/somewhere" not in text
-
-
-def test_the_card_of_the_embedded_base_does_not_speak_for_google(run):
-    text = card.text(run, [])
-    assert "license: apache-2.0" in text and "Gemma Terms of Use" not in text
-    assert "contains no part of Google's Gemma" in text
-    for expected in ("**set\\_color** Set the color", "`color` (string, required) name", "7 examples: 3 to learn from, 4 held out", "final loss 0.0200"):
-        assert expected in text
-
-
-def test_a_description_cannot_become_markup(tmp_path):
-    run = small_run(tmp_path / "run", learn=False, title="<script>alert(1)</script> | # x")
-    text = card.text(run, [])
-    assert "<script>" not in text and "\\<script\\>" in text
-
-
-def test_scores_stand_in_the_card_with_their_intervals(run):
-    reports = {"tuned-test": {"rows": 4, "tool_accuracy": 1.0, "exact_match": 0.75, "intervals": {"exact_match": [0.3, 0.95]}}}
-    (run.path / "eval").mkdir()
-    (run.path / "eval" / "tuned-test.json").write_text(json.dumps(reports["tuned-test"]))
-    assert "| tuned-test | 4 | 100% | 75% (30% to 95%) |" in card.text(run, [])

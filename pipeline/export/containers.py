@@ -1,15 +1,15 @@
 """What lies inside a .litertlm, .task, .tflite or .gguf, read without trusting a byte of it.
 
-Every count and offset is checked against the file before it is followed; nothing is unpacked, no native code sees the file, and models
-are looked at in place (mmap). Says what is there, not what is wrong with it: that is
-inspect.py.
+Every count and offset is checked against the file before it is followed, and counts add up against a limit for the whole file, because
+entries may point at the same bytes again and again. Nothing is unpacked, models are looked at in place (mmap). Says what is there, not
+what is wrong with it: that is inspect.py. The zip of a .task is read by archive.py.
 """
 
 from __future__ import annotations
 
+import math
 import mmap
 import struct
-import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,27 +17,32 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ExportError
+from pipeline.export import archive
 
-MAX_HEADER = 16 << 20
-MAX_METADATA = 8 << 20  # the chat template and a few tokens; FunctionGemma's is 14 kB
-MAX_TOKENIZER = 128 << 20  # Gemma's own tokenizer.json has 33 MB, its tokenizer.model 5 MB
-MAX_ITEMS = 200_000  # tensors, sections, entries: the 270M shape has some 3,000 tensors
-MAX_VOCABULARY = 2_000_000
-BROKEN = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, KeyError, MemoryError)
+MAX_HEADER = 256 << 10  # ours have 700 bytes
+MAX_METADATA = 1 << 20  # the chat template and a few tokens; FunctionGemma's is 14 kB
+MAX_TOKENIZER = 16 << 20  # Gemma's own has 5 MB
+MAX_ITEMS = 100_000  # tensors of all graphs: the 270M shape has some 3,000
+MAX_PARAMETERS = 10_000  # of all signatures: the 270M shape has 115
+MAX_VOCABULARY = 1_000_000
+MAX_TEXT = 8 << 20  # of a .gguf's values: the longest is a chat template
+MAX_VALUES = 2_000_000  # numbers and texts in all lists of a .gguf: Gemma's vocabulary takes 3 x 262,144
+BROKEN = (struct.error, IndexError, ValueError, TypeError, AttributeError, ArithmeticError, KeyError, MemoryError, RecursionError)
 """What the generated flatbuffers code raises when it follows an offset of a damaged file. UnicodeDecodeError is a ValueError."""
 
 
 def opened(path: Path) -> memoryview:
     """The bytes of a file, mapped, not read. Raises ExportError if it is missing, empty or no file."""
-    if not path.is_file():
-        raise ExportError(f"{path} is {'a folder' if path.is_dir() else 'missing'}: a .litertlm, .task, .tflite or .gguf file is needed.")
-    if not path.stat().st_size:
-        raise ExportError(f"{path.name} is empty (0 bytes).")
     try:
+        if not path.is_file():
+            kind = "a folder" if path.is_dir() else "no file" if path.exists() else "missing"
+            raise ExportError(f"{path} is {kind}: a .litertlm, .task, .tflite or .gguf file is needed.")
+        if not path.stat().st_size:
+            raise ExportError(f"{path.name} is empty (0 bytes).")
         with open(path, "rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed when the last view of it is gone
-    except PermissionError as error:
-        raise ExportError(f"{path} cannot be opened: {error.strerror}.") from error
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte, or a file that was emptied meanwhile
+        raise ExportError(f"{str(path)[:200]!r} cannot be opened: {getattr(error, 'strerror', None) or error}.") from error
     return memoryview(mapped)
 
 
@@ -50,10 +55,27 @@ def damage(what: str) -> Iterator[None]:
         raise ExportError(f"{what} is damaged and cannot be read ({type(error).__name__}); make or download the file again.") from error
 
 
-def _count(number: int, limit: int, what: str) -> int:
+def small(size: int, limit: int, what: str) -> None:
+    """Raises ExportError if a part of the file claims more bytes than such a part ever has."""
+    if size > limit:
+        raise ExportError(f"{what} has {size} bytes, more than {limit} is not plausible: the file is damaged.")
+
+
+def at_most(number: int, limit: int, what: str) -> int:
+    """`number`, if a file can hold so many of something. Raises ExportError."""
     if not 0 <= number <= limit:
         raise ExportError(f"{what}: {number} entries are more than such a file can hold ({limit}); it is damaged.")
     return number
+
+
+def _name(table: Any, slot: int, limit: int = 1000) -> str:
+    """The text in a field of a flatbuffers table, "" where there is none; `slot` is the offset in its vtable, 4 for the first field."""
+    tab = table._tab
+    offset = tab.Offset(slot)
+    if not offset:
+        return ""
+    at_most(tab.VectorLen(offset), limit, "A name")
+    return tab.String(offset + tab.Pos).decode()
 
 
 # .litertlm: magic, version, header (flatbuffers) with the sections' places, sections on 16 KiB blocks
@@ -76,7 +98,7 @@ def litertlm(data: memoryview) -> dict[str, Any]:
         system = root.SystemMetadata()
         entries = _pairs(schema, system.Entries, system.EntriesLength()) if system else {}
         table = root.SectionMetadata()
-        for i in range(_count(table.ObjectsLength() if table else 0, 64, "The .litertlm header")):
+        for i in range(at_most(table.ObjectsLength() if table else 0, 64, "The .litertlm header")):
             section = table.Objects(i)
             begin, end = section.BeginOffset(), section.EndOffset()
             kind = kinds.get(section.DataType(), f"type {section.DataType()}")
@@ -85,21 +107,24 @@ def litertlm(data: memoryview) -> dict[str, Any]:
             if end > len(data):
                 raise ExportError(f"The .litertlm is cut short: section {i} ({kind}) ends at byte {end}, the file has {len(data)}.")
             sections.append({"type": kind, "begin": begin, "end": end, "items": _pairs(schema, section.Items, section.ItemsLength())})
+    places = sorted((one["begin"], one["end"]) for one in sections)
+    if any(end > begin for (_, end), (begin, _) in zip(places, places[1:], strict=False)):
+        raise ExportError("Two sections of the .litertlm lie over each other: it is damaged.")
     return {"version": f"{major}.{minor}.{patch}", "system": entries, "sections": sections}
 
 
 def _pairs(schema: Any, item: Any, length: int) -> dict[str, Any]:
     found = {}
     names = {number: name for name, number in vars(schema.VData).items() if isinstance(number, int)}
-    for i in range(_count(length, 1000, "The .litertlm header")):
+    for i in range(at_most(length, 100, "The .litertlm header")):
         pair = item(i)
         kind, union = names.get(pair.ValueType(), "NONE"), pair.Value()
         value = None
         if union is not None and kind != "NONE":
             typed = getattr(schema, kind)()
             typed.Init(union.Bytes, union.Pos)
-            value = typed.Value()
-        found[pair.Key().decode()] = value.decode() if isinstance(value, bytes) else value
+            value = _name(typed, 4, 10_000) if kind == "StringValue" else typed.Value()
+        found[_name(pair, 4)] = value
     return found
 
 
@@ -119,26 +144,24 @@ def llm_metadata(data: bytes) -> Any:
 # .task: a zip of stored entries, so that they can be mapped
 
 
-def task(path: Path) -> dict[str, dict[str, Any]]:
-    """Each entry of a .task: {"size", "stored", "begin"}; `begin` is the offset of a stored entry's first byte. Raises ExportError."""
-    size = path.stat().st_size
-    try:
-        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            _count(len(archive.infolist()), 64, "The .task archive")
-            entries = {}
-            for info in archive.infolist():
-                file.seek(info.header_offset)
-                header = file.read(30)
-                if len(header) < 30 or header[:4] != b"PK\x03\x04":
-                    raise ExportError(f"Entry {info.filename!r} of the .task is not where the archive says: it is damaged.")
-                name, extra = struct.unpack_from("<HH", header, 26)
-                begin = info.header_offset + 30 + name + extra
-                if begin + info.compress_size > size:
-                    raise ExportError(f"Entry {info.filename!r} of the .task goes beyond the end of the file: it is cut short.")
-                entries[info.filename] = {"size": info.file_size, "stored": info.compress_type == zipfile.ZIP_STORED, "begin": begin}
-            return entries
-    except (zipfile.BadZipFile, *BROKEN, OSError, NotImplementedError) as error:
-        raise ExportError(f"This is no .task file, or it is damaged: {error}.") from error
+def task(data: memoryview) -> dict[str, archive.Entry]:
+    """The entries of a .task by name. Raises ExportError."""
+    with damage("The .task archive"):
+        return {entry.name: entry for entry in archive.entries(data)}
+
+
+def sentencepiece(path: Path) -> bytes:
+    """The SentencePiece model inside a .litertlm or .task. Raises ExportError if there is none."""
+    data = opened(path)
+    if bytes(data[:8]) == b"LITERTLM":
+        places = [(one["begin"], one["end"]) for one in litertlm(data)["sections"] if one["type"] == "SP_Tokenizer"]
+    else:
+        places = [(one.begin, one.end) for name, one in task(data).items() if name == "TOKENIZER_MODEL" and one.stored]
+    if not places:
+        raise ExportError(f"{path.name} holds no SentencePiece tokenizer.")
+    begin, end = places[0]
+    small(end - begin, MAX_TOKENIZER, "The tokenizer")
+    return bytes(data[begin:end])
 
 
 def protobuf_fields(data: bytes) -> list[tuple[int, Any]]:
@@ -166,30 +189,34 @@ def tflite(data: memoryview) -> dict[str, Any]:
         raise ExportError("The model is no .tflite: it does not carry the mark TFL3.")
     kinds = {number: name for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
     with damage("The .tflite model"):
+        left, parameters = Left(MAX_ITEMS), Left(MAX_PARAMETERS)
         model = schema.Model.GetRootAs(data, 0)
-        graphs = [model.Subgraphs(i) for i in range(_count(model.SubgraphsLength(), 4096, "The model"))]
+        graphs = [model.Subgraphs(i) for i in range(left.take(model.SubgraphsLength()))]
         signatures = {}
-        for i in range(_count(model.SignatureDefsLength(), 256, "The model")):
+        for i in range(at_most(model.SignatureDefsLength(), 64, "The model")):
             signature = model.SignatureDefs(i)
             graph = graphs[signature.SubgraphIndex()]
-            signatures[signature.SignatureKey().decode()] = {
-                "inputs": _shapes(graph, signature.Inputs, signature.InputsLength(), kinds),
-                "outputs": _shapes(graph, signature.Outputs, signature.OutputsLength(), kinds),
+            signatures[_name(signature, 8)] = {
+                "inputs": _shapes(graph, signature.Inputs, parameters.take(signature.InputsLength()), kinds),
+                "outputs": _shapes(graph, signature.Outputs, parameters.take(signature.OutputsLength()), kinds),
             }
         weights, operators, seen = Counter(), 0, set()
         count = Counter()
         for graph in graphs:
-            operators += _count(graph.OperatorsLength(), MAX_ITEMS, "The model")
-            for i in range(_count(graph.TensorsLength(), MAX_ITEMS, "The model")):
+            operators += at_most(graph.OperatorsLength(), MAX_ITEMS, "The model")
+            for i in range(left.take(graph.TensorsLength())):
                 tensor = graph.Tensors(i)
-                buffer = model.Buffers(tensor.Buffer())
-                size = buffer.DataLength() or buffer.Size()
-                if size >= 64 and tensor.Buffer() not in seen:  # less is a shape or a constant
-                    seen.add(tensor.Buffer())
+                if tensor.Buffer() in seen:
+                    continue
+                seen.add(tensor.Buffer())
+                begin, size = _place(model.Buffers(tensor.Buffer()))
+                if begin + size > len(data):
+                    raise ExportError(f"The model is cut short: a weight ends at byte {begin + size}, the model has {len(data)}.")
+                if size >= 64:  # less is a shape or a constant
                     kind = kinds.get(tensor.Type(), "unknown")
                     weights[kind] += size
                     count[kind] += 1
-        description = (model.Description() or b"").decode()
+        description = _name(model, 10)
     return {
         "signatures": signatures,
         "weights": {kind: {"tensors": count[kind], "bytes": size} for kind, size in weights.most_common()},
@@ -198,13 +225,33 @@ def tflite(data: memoryview) -> dict[str, Any]:
     }
 
 
+class Left:
+    """How many more items of a file will be looked at: the same one may be listed any number of times."""
+
+    def __init__(self, limit: int):
+        self._limit = self._left = limit
+
+    def take(self, number: int) -> int:
+        """`number`, if so many are left. Raises ExportError."""
+        self._left -= at_most(number, self._left, f"Of {self._limit} items {self._limit - self._left} are taken")
+        return number
+
+
+def _place(buffer: Any) -> tuple[int, int]:
+    """Where the bytes of a buffer begin, and how many there are: within the flatbuffer, or behind it where that is larger than 2 GB."""
+    offset = buffer._tab.Offset(4)
+    if offset and (length := buffer._tab.VectorLen(offset)):
+        return buffer._tab.Vector(offset), length
+    return buffer.Offset(), buffer.Size()
+
+
 def _shapes(graph: Any, item: Any, length: int, kinds: dict[int, str]) -> dict[str, Any]:
     found = {}
-    for i in range(_count(length, 4096, "A signature")):
+    for i in range(length):
         entry = item(i)
         tensor = graph.Tensors(entry.TensorIndex())
-        shape = [int(tensor.Shape(d)) for d in range(_count(tensor.ShapeLength(), 16, "A shape"))]
-        found[entry.Name().decode()] = {"shape": shape, "type": kinds.get(tensor.Type(), "unknown")}
+        shape = [int(tensor.Shape(d)) for d in range(at_most(tensor.ShapeLength(), 8, "A shape"))]
+        found[_name(entry, 4)] = {"shape": shape, "type": kinds.get(tensor.Type(), "unknown")}
     return found
 
 
@@ -227,51 +274,66 @@ _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 _STRING, _ARRAY = 8, 9
 
 
+BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 10: (256, 84), 11: (256, 110), 12: (256, 144),
+    13: (256, 176), 14: (256, 210), 15: (256, 292), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8), 28: (1, 8), 30: (1, 2),
+}  # fmt: skip
+"""Type of a tensor -> (numbers in a block, bytes of it), from gguf.constants.GGML_QUANT_SIZES; others are not measured."""
+
+
 def gguf(data: memoryview) -> dict[str, Any]:
-    """{"version", "values": {key: value}, "tensors": [(name, shape, type number)], "data": offset of the tensors}. Raises ExportError."""
+    """{"version", "values": {key: value}, "tensors": [(name, shape, type number, offset)], "data": their offset}. Raises ExportError."""
     if len(data) < 24 or bytes(data[:4]) != b"GGUF":
         raise ExportError("This is no .gguf file: it does not begin with GGUF.")
     version, tensors, pairs = struct.unpack_from("<IQQ", data, 4)
     if version not in (2, 3):
         raise ExportError(f"The .gguf has version {version}; versions 2 and 3 are known.")
-    _count(tensors, MAX_ITEMS, "The .gguf")
-    _count(pairs, 10_000, "The .gguf")
+    at_most(tensors, MAX_ITEMS, "The .gguf")
+    at_most(pairs, 10_000, "The .gguf")
     with damage("The .gguf"):
-        at, values, shapes = 24, {}, []
+        at, values, shapes, left = 24, {}, [], Left(MAX_VALUES)
         for _ in range(pairs):
-            key, at = _text(data, at)
+            key, at = _text(data, at, 65_535)
             (kind,) = struct.unpack_from("<I", data, at)
-            values[key], at = _value(data, at + 4, kind)
+            values[key], at = _value(data, at + 4, kind, left)
         for _ in range(tensors):
-            name, at = _text(data, at)
+            name, at = _text(data, at, 65_535)
             (rank,) = struct.unpack_from("<I", data, at)
-            _count(rank, 8, "A tensor of the .gguf")
+            at_most(rank, 8, "A tensor of the .gguf")
             shape = struct.unpack_from(f"<{rank}Q", data, at + 4)
             kind, offset = struct.unpack_from("<IQ", data, at + 4 + 8 * rank)
             shapes.append((name, shape, kind, offset))
             at += 16 + 8 * rank
         align = values.get("general.alignment", 32)
+        if not isinstance(align, int) or not 0 < align <= 1 << 20:
+            raise ExportError(f"The .gguf is damaged: its tensors cannot be aligned to {str(align)[:40]} bytes.")
         start = -(-at // align) * align
+    for name, shape, kind, offset in shapes:
+        numbers, size = BLOCKS.get(kind, (1, 0))
+        if (end := start + offset + math.prod(shape) // numbers * size) > len(data):
+            raise ExportError(f"The .gguf is cut short: tensor {name[:80]!r} ends at byte {end}, the file has {len(data)}.")
     return {"version": version, "values": values, "tensors": shapes, "data": start}
 
 
-def _text(data: memoryview, at: int) -> tuple[str, int]:
+def _text(data: memoryview, at: int, limit: int = MAX_TEXT) -> tuple[str, int]:
     (length,) = struct.unpack_from("<Q", data, at)
-    if at + 8 + length > len(data):
-        raise ExportError(f"The .gguf is cut short or damaged: a text at byte {at} would go beyond its end.")
+    if length > limit or at + 8 + length > len(data):
+        raise ExportError(f"The .gguf is cut short or damaged: a text of {length} bytes at byte {at}.")
     return bytes(data[at + 8 : at + 8 + length]).decode("utf-8", "replace"), at + 8 + length
 
 
-def _value(data: memoryview, at: int, kind: int) -> tuple[Any, int]:
+def _value(data: memoryview, at: int, kind: int, left: Left) -> tuple[Any, int]:
     if kind == _STRING:
-        return _text(data, at)
+        text, end = _text(data, at)
+        left.take(len(text) // 8)  # so that many long ones are too many as well
+        return text, end
     if kind in _SCALARS:
         return struct.unpack_from("<" + _SCALARS[kind], data, at)[0], at + struct.calcsize("<" + _SCALARS[kind])
     if kind != _ARRAY:
         raise ExportError(f"The .gguf is damaged: a value of the unknown type {kind} at byte {at}.")
     inner, length = struct.unpack_from("<IQ", data, at)
     at += 12
-    _count(length, MAX_VOCABULARY, "A list of the .gguf")
+    left.take(at_most(length, MAX_VOCABULARY, "A list of the .gguf"))
     if inner in _SCALARS:
         size = struct.calcsize("<" + _SCALARS[inner])
         return list(struct.unpack_from(f"<{length}{_SCALARS[inner]}", data, at)), at + size * length
@@ -279,6 +341,7 @@ def _value(data: memoryview, at: int, kind: int) -> tuple[Any, int]:
         raise ExportError("The .gguf is damaged: a list of lists.")
     texts = []
     for _ in range(length):
-        text, at = _text(data, at)
+        text, at = _text(data, at, 65_535)
+        left.take(len(text) // 8)
         texts.append(text)
     return texts, at

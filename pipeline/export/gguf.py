@@ -12,7 +12,7 @@ from typing import Any
 
 from pipeline import child, runtimes
 from pipeline.errors import ExportError
-from pipeline.export import containers, tokenizer
+from pipeline.export import containers, readback, tokenizer
 from pipeline.export.inspect import inspect
 from pipeline.export.source import Row, Source
 from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE, STOP_TOKENS
@@ -35,11 +35,27 @@ def make(
         "name": source.name, "template": source.template,
     }  # fmt: skip
     child.run("pipeline.export.gguf", job, child.by_the_clock(progress, 10), "Writing the .gguf")
-    problems = inspect(out)["problems"]
-    if problems:
-        raise ExportError(f"The .gguf came out wrong: {problems[0]}")
-    tokenizer.prove(_pieces(containers.gguf(containers.opened(out))["values"]).SerializeToString(), source.checkpoint, texts)
-    return out, {"modelfile": modelfile(out.name)}
+    return out, {"modelfile": modelfile(out.name)} | _read_back(source, out, quantize)
+
+
+def _read_back(source: Source, out: Path, quantize: str) -> dict[str, Any]:
+    """What to say about the file as it is. Raises ExportError unless it holds what was meant to go in."""
+    found = inspect(out)
+    model = found["model"] or {}
+    wanted = {
+        "quantization": (model.get("quantization"), {"q8_0": "Q8_0", "q4_0": "Q4_0", "float16": "F16"}[quantize]),
+        "context length": (model.get("cache_length"), source.config["max_position_embeddings"]),
+        "architecture": (found["metadata"].get("general.architecture"), "gemma3"),
+        "start token": (found["start_token"], BOS),
+        "stop tokens": (found["stop_tokens"], [EOS, END_OF_TURN, START_RESPONSE]),
+        "vocabulary": ((found["tokenizer"] or {}).get("pieces"), source.config["vocab_size"]),
+        "chat template": (found["template"], source.template),
+    }
+    readback.require_settings(found, wanted)
+    pieces = _pieces(containers.gguf(containers.opened(out))["values"]).SerializeToString()
+    details = {"stop_tokens": found["stop_tokens"], "start_token": BOS}
+    details |= {"texts_split_alike": tokenizer.prove(pieces, source.checkpoint, source.texts())}
+    return details | readback.same_prompts(source, out, "The template in the .gguf")
 
 
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:

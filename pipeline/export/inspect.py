@@ -18,33 +18,38 @@ from pipeline.functiongemma import BOS, END_CALL, END_OF_TURN, EOS, START_RESPON
 QUANTIZATION = {"FLOAT32": "float32", "FLOAT16": "float16", "INT8": "int8", "INT4": "int4", "BFLOAT16": "bfloat16", "INT2": "int2"}
 SAMPLERS = {1: "TOP_K", 2: "TOP_P", 3: "GREEDY"}
 """SamplerParameters.Type of LiteRT-LM."""
+GEMMA_IDS = dict(zip((*tokenizer.MARKS[:3], *tokenizer.WIRE_TOKENS), (0, 1, 2, 46, 47, 48, 49, 50, 51, 52, 105, 106), strict=True))
+"""Where every Gemma 3 tokenizer has them; used to name ids of a file whose own tokenizer is not read."""
+MAX_SUMMED = 8 << 30
+MAX_STOPS = 100
+MAX_LINE = 500
 
 
 def inspect(path: str | Path) -> dict[str, Any]:
     """The file's `format`, `size`, `sha256`, `sections`, `metadata`, `tokenizer`, `start_token`, `stop_tokens`, `template`, `model`
     (signatures, lengths, quantisation) and `problems`: sentences, the gravest first; [] means that nothing is wrong.
 
-    What a format does not have is None. Raises ExportError for a file that is missing, damaged, or of another kind.
+    What a format does not have is None; the sum is, for a file of more than MAX_SUMMED bytes. Raises ExportError for a file that is
+    missing, damaged, or of another kind.
     """
     path = Path(path)
     data = containers.opened(path)
     reader = _reader(data)
     report: dict[str, Any] = {
-        "path": str(path), "format": reader.__name__.removeprefix("_"), "size": len(data), "sha256": _sha256(data), "sections": [],
+        "path": str(path), "format": reader.__name__.removeprefix("_"), "size": len(data), "sha256": None, "sections": [],
         "metadata": {}, "tokenizer": None, "start_token": None, "stop_tokens": None, "template": None, "model": None,
     }  # fmt: skip
-    report["problems"] = reader(path, data, report)
+    with containers.damage(f"The .{report['format']}"):
+        report["problems"] = reader(data, report)
+    if len(data) <= MAX_SUMMED:
+        report["sha256"] = hashlib.sha256(data).hexdigest()
     suffix = path.suffix.lower().removeprefix(".")
     if suffix != report["format"]:
         report["problems"].append(f"The name ends in .{suffix}, the content is a .{report['format']}: rename it, or apps will not find it.")
     return report
 
 
-def _sha256(data: memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
-def _reader(data: memoryview) -> Callable[[Path, memoryview, dict[str, Any]], list[str]]:
+def _reader(data: memoryview) -> Callable[[memoryview, dict[str, Any]], list[str]]:
     """By what the file begins with, never by its name."""
     head = bytes(data[:8])
     if head == b"LITERTLM":
@@ -58,31 +63,35 @@ def _reader(data: memoryview) -> Callable[[Path, memoryview, dict[str, Any]], li
     raise ExportError(f"This is none of .litertlm, .task, .tflite and .gguf: it begins with {head.hex(' ')}.")
 
 
-def _litertlm(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
+def _litertlm(data: memoryview, report: dict[str, Any]) -> list[str]:
     header = containers.litertlm(data)
     report["metadata"] = {"version": header["version"], **header["system"]}
     problems: list[str] = []
-    stops: list[Any] = []
+    kinds: set[str] = set()
     message = model = None
     for section in header["sections"]:
         size = section["end"] - section["begin"]
         report["sections"].append({"name": section["type"], "size": size, **section["items"]})
         body = data[section["begin"] : section["end"]]
-        if section["type"] == "LlmMetadataProto":
-            _small(size, containers.MAX_METADATA, "The metadata section")
+        if section["type"] in ("LlmMetadataProto", "SP_Tokenizer") and section["type"] in kinds:
+            problems.append(f"It has two sections of the kind {section['type']}: which one is read depends on the runtime.")
+        elif section["type"] == "LlmMetadataProto":
+            containers.small(size, containers.MAX_METADATA, "The metadata section")
             message = containers.llm_metadata(bytes(body))
         elif section["type"] == "SP_Tokenizer":
-            _small(size, containers.MAX_TOKENIZER, "The tokenizer section")
+            containers.small(size, containers.MAX_TOKENIZER, "The tokenizer section")
             problems += _tokenizer(bytes(body), report)
         elif section["type"] == "HF_Tokenizer_Zlib":
-            report["tokenizer"] = {"kind": "Hugging Face tokenizer.json, compressed"}
+            report["tokenizer"] = {"kind": "Hugging Face tokenizer.json, compressed (not unpacked)", "control_tokens": GEMMA_IDS}
         elif section["type"] == "TFLiteModel" and section["items"].get("model_type", "tf_lite_prefill_decode") == "tf_lite_prefill_decode":
             model = body
+        kinds.add(section["type"])
     if message is None:
         problems.append("It has no LLM metadata: LiteRT-LM cannot know where an answer ends.")
     else:
-        stops = [_token(token, report) for token in message.stop_tokens]
-        report["start_token"], report["stop_tokens"] = _token(message.start_token, report), stops
+        containers.at_most(len(message.stop_tokens), MAX_STOPS, "The list of stop tokens")
+        report["start_token"] = _token(message.start_token, report)
+        report["stop_tokens"] = [_token(token, report) for token in message.stop_tokens]
         report["template"] = message.jinja_prompt_template or None
         kind = message.llm_model_type.WhichOneof("model_type")
         report["metadata"] |= {"model_type": kind, "max_num_tokens": message.max_num_tokens}
@@ -106,21 +115,21 @@ def _litertlm(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]
     return problems
 
 
-def _task(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
-    entries = containers.task(path)
-    report["sections"] = [{"name": name, "size": entry["size"], "stored": entry["stored"]} for name, entry in entries.items()]
-    problems = []
-    for name in entries:
-        if not entries[name]["stored"]:
-            problems.append(f"Entry {name} is compressed: MediaPipe maps entries into memory and needs them stored. It was not unpacked.")
+def _task(data: memoryview, report: dict[str, Any]) -> list[str]:
+    entries = containers.task(data)
+    report["sections"] = [{"name": name, "size": entry.size, "stored": entry.stored} for name, entry in entries.items()]
+    problems = [
+        f"Entry {name} is compressed: MediaPipe maps entries into memory and needs them stored. It was not unpacked."
+        for name, entry in entries.items() if not entry.stored
+    ]  # fmt: skip
 
     def body(name: str, limit: int) -> memoryview | None:
         entry = entries.get(name)
         if entry is None:
             problems.append(f"It has no entry {name}: MediaPipe cannot open it.")
-        elif entry["stored"]:
-            _small(entry["size"], limit, f"Entry {name}")
-            return data[entry["begin"] : entry["begin"] + entry["size"]]
+        elif entry.stored:
+            containers.small(entry.size, limit, f"Entry {name}")
+            return data[entry.begin : entry.end]
         return None
 
     if (pieces := body("TOKENIZER_MODEL", containers.MAX_TOKENIZER)) is not None:
@@ -130,6 +139,7 @@ def _task(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
         fields = containers.protobuf_fields(bytes(metadata))
         with containers.damage("The METADATA entry"):
             texts = [(number, value.decode()) for number, value in fields if number in (5, 6)]
+        containers.at_most(len(texts), MAX_STOPS, "The list of stop tokens")
         report["start_token"] = next((text for number, text in texts if number == 6), None)
         report["stop_tokens"] = [text for number, text in texts if number == 5]
         report["metadata"]["wraps_turns"] = any(number in (8, 17) for number, _ in fields)
@@ -141,25 +151,23 @@ def _task(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
     return problems + _model(body("TF_LITE_PREFILL_DECODE", len(data)), report)
 
 
-def _tflite(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
+def _tflite(data: memoryview, report: dict[str, Any]) -> list[str]:
     return _model(data, report)
 
 
-def _gguf(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
+def _gguf(data: memoryview, report: dict[str, Any]) -> list[str]:
     file = containers.gguf(data)
     values, problems = file["values"], []
     report["metadata"] = {k: v for k, v in values.items() if not isinstance(v, list) and k != "tokenizer.chat_template"}
     report["sections"] = [{"name": "tensors", "count": len(file["tensors"]), "size": len(data) - file["data"]}]
-    if file["tensors"] and file["data"] + file["tensors"][-1][3] >= len(data):
-        raise ExportError("The .gguf is cut short: its last tensor begins beyond the end of the file.")
-    pieces, kinds = values.get("tokenizer.ggml.tokens") or [], values.get("tokenizer.ggml.token_type") or []
+    pieces, kinds = _list_of(str, values.get("tokenizer.ggml.tokens")), _list_of(int, values.get("tokenizer.ggml.token_type"))
     places = {piece: i for i, piece in enumerate(pieces)}
     control = {token: places.get(token) for token in (*tokenizer.MARKS, *tokenizer.WIRE_TOKENS)}
-    report["tokenizer"] = {"kind": values.get("tokenizer.ggml.model"), "pieces": len(pieces), "control_tokens": control}
+    report["tokenizer"] = {"kind": _text(values.get("tokenizer.ggml.model")), "pieces": len(pieces), "control_tokens": control}
     named = {mark: _piece(pieces, values.get(f"tokenizer.ggml.{mark}_token_id")) for mark in ("bos", "eos", "eot", "eom")}
     report["start_token"] = named.pop("bos")
     report["stop_tokens"] = [token for token in named.values() if token]
-    report["template"] = values.get("tokenizer.chat_template")
+    report["template"] = _text(values.get("tokenizer.chat_template"))
     missing = [token for token in tokenizer.WIRE_TOKENS if control[token] is None]
     if missing:
         problems.append(f"The vocabulary has no {', '.join(missing)}: calls cannot be read or written.")
@@ -170,6 +178,9 @@ def _gguf(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
     problems += _tokens(report, (EOS, END_OF_TURN, START_RESPONSE))
     if not report["template"]:
         problems.append("It has no chat template: llama.cpp guesses one.")
+    rows = next((shape[1] for name, shape, *_ in file["tensors"] if name == "token_embd.weight" and len(shape) == 2), len(pieces))
+    if rows != len(pieces):
+        problems.append(f"The vocabulary has {len(pieces)} tokens, the model {rows} rows: llama.cpp refuses it.")
     tensors = [kind for _, shape, kind, _ in file["tensors"] if len(shape) > 1]
     names = {0: "F32", 1: "F16", 2: "Q4_0", 8: "Q8_0", 12: "Q4_K", 14: "Q6_K", 30: "BF16"}
     common = max(set(tensors), key=tensors.count) if tensors else None
@@ -178,9 +189,13 @@ def _gguf(path: Path, data: memoryview, report: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _small(size: int, limit: int, what: str) -> None:
-    if size > limit:
-        raise ExportError(f"{what} has {size} bytes, more than {limit} is not plausible: the file is damaged.")
+def _list_of(kind: type, value: Any) -> list[Any]:
+    """`value` if it is a list of such, else none at all: a file may hold anything under any name."""
+    return value if isinstance(value, list) and all(type(one) is kind for one in value) else []
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
 
 
 def _piece(pieces: Sequence[str], i: Any) -> str | None:
@@ -240,11 +255,11 @@ def _model(data: memoryview | None, report: dict[str, Any]) -> list[str]:
 
 
 def as_text(report: dict[str, Any]) -> str:
-    """The report for a terminal: a line a fact, problems last."""
+    """The report for a terminal: a line a fact, problems last; what could steer a terminal is spelled out."""
     model, tokens = report["model"] or {}, report["tokenizer"] or {}
     lines = [
         f"{Path(report['path']).name}: .{report['format']}, {report['size']:,} bytes",
-        f"sha256       {report['sha256']}",
+        f"sha256       {report['sha256'] or 'not computed: the file is too large'}",
         *(f"section      {s['name']}, {s['size']:,} bytes" for s in report["sections"]),
         *(f"metadata     {key}: {value}" for key, value in report["metadata"].items()),
         f"tokenizer    {tokens.get('kind', 'none')}, {tokens.get('pieces', 0):,} pieces",
@@ -257,4 +272,11 @@ def as_text(report: dict[str, Any]) -> str:
         *(f"signature    {n}: {len(s['inputs'])} inputs, {len(s['outputs'])} outputs" for n, s in model.get("signatures", {}).items()),
     ]
     problems = report["problems"]
-    return "\n".join([*lines, *(f"problem      {problem}" for problem in problems), *([] if problems else ["problems     none found"])])
+    lines += [f"problem      {problem}" for problem in problems] or ["problems     none found"]
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    """The line, cut after MAX_LINE characters, without line breaks and escape sequences of a file that somebody else made."""
+    shown = line if len(line) <= MAX_LINE else f"{line[:MAX_LINE]}... ({len(line):,} characters)"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)

@@ -14,14 +14,13 @@ from typing import Any
 
 from pipeline import child, runtimes
 from pipeline.errors import ExportError
-from pipeline.export import tokenizer
+from pipeline.export import readback, tokenizer
 from pipeline.export.convert import RECIPES
 from pipeline.export.inspect import inspect
 from pipeline.export.source import Lengths, Row, Source
 from pipeline.export.workplace import work_folder
 from pipeline.files import exclusive
-from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE, render_prompt
-from pipeline.tools import TRIGGER, ToolSpec
+from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE
 
 FORMATS = ("litertlm", "task", "tflite")
 STOPS = {"litertlm": (EOS, END_OF_TURN, START_RESPONSE), "task": (END_OF_TURN, START_RESPONSE)}
@@ -29,12 +28,6 @@ STOPS = {"litertlm": (EOS, END_OF_TURN, START_RESPONSE), "task": (END_OF_TURN, S
 SECONDS_PER_PARAMETER = 85 / 270e6
 """Of the conversion, on one core; small models take START_SECONDS anyway."""
 START_SECONDS = 15
-COMPARED_PROMPTS = 10
-PLAIN = (
-    [{"role": "developer", "content": TRIGGER}, {"role": "user", "content": "turn it red"}],
-    [ToolSpec("turn", "Turn it", {"type": "object", "properties": {"to": {"type": "string"}}, "required": ["to"]}).to_json()],
-)
-"""A conversation that every renderer can write."""
 
 
 def make(
@@ -55,49 +48,11 @@ def make(
     with exclusive(cache, lambda: progress(0.0, "Waiting for another export")):
         job["float32"] = str(_float32(source, lengths, cache, lambda fraction, message: progress(0.85 * fraction, message)))
         child.run("pipeline.export.convert", job, progress, f"Making the .{format}")
-    found = inspect(out)
-    _as_intended(found, pieces, lengths, quantize, wrap_turns)
     details = {
         "prefill_length": lengths.prefill, "cache_length": lengths.cache, "longest_prompt": lengths.longest_prompt,
-        "longest_completion": lengths.longest_completion, "lengths": lengths.reason, "stop_tokens": found["stop_tokens"],
-        "start_token": found["start_token"], "wrap_turns": wrap_turns,
+        "longest_completion": lengths.longest_completion, "lengths": lengths.reason,
     }  # fmt: skip
-    return out, details | (_same_prompts(source, out) if format == "litertlm" else {})
-
-
-def _same_prompts(source: Source, file: Path) -> dict[str, Any]:
-    """How many of the dataset's prompts the template inside the file writes as in training, and a warning where it is not all.
-
-    Templates run in another Jinja on phones, where a list as text gets other quotes, for instance: that is said, not refused.
-    Raises ExportError if not even a plain conversation comes out as in training: the model would be asked in a form that it never saw.
-    """
-    rows = [row for row in source.requests(COMPARED_PROMPTS) if _is_plain(row.example.prompt)]
-    conversations = [(row.example.prompt, [tool.to_json() for tool in source.dataset.tools_of(row.example)]) for row in rows]
-    expected = [render_prompt(messages, tools, add_generation_prompt=True) for messages, tools in (PLAIN, *conversations)]
-    made = runtimes.rendered(file, [PLAIN, *conversations])
-    pairs = [(ours.removeprefix(BOS), theirs.removeprefix(BOS)) for ours, theirs in zip(expected, made, strict=True)]
-    if pairs[0][0] != pairs[0][1]:
-        ours, theirs = _where_they_part(*pairs[0])
-        raise ExportError(f"The template in the file writes {theirs!r} where the model was trained on {ours!r}; mend chat_template.jinja.")
-    other = [pair for pair in pairs[1:] if pair[0] != pair[1]]
-    details: dict[str, Any] = {"prompts_equal": len(rows) - len(other), "prompts_total": len(rows)}
-    if other:
-        ours, theirs = _where_they_part(*other[0])
-        details["warnings"] = [
-            f"LiteRT-LM writes {len(other)} of {len(rows)} prompts otherwise than in training, first {theirs!r} instead of {ours!r}; "
-            "answers there may be worse than the model's."
-        ]
-    return details
-
-
-def _is_plain(messages: Sequence[dict[str, Any]]) -> bool:
-    """Words of a developer and a user only: how calls and results come back into a prompt is each runtime's own affair."""
-    return messages[-1]["role"] == "user" and all(m["role"] != "tool" and isinstance(m.get("content"), str) for m in messages)
-
-
-def _where_they_part(ours: str, theirs: str) -> tuple[str, str]:
-    at = next((i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), min(len(ours), len(theirs)))
-    return ours[max(0, at - 20) : at + 40], theirs[max(0, at - 20) : at + 40]
+    return out, details | _read_back(source, out, pieces.read_bytes(), lengths, quantize, wrap_turns)
 
 
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:
@@ -142,23 +97,30 @@ def _settings(source: Source, format: str, quantize: str, pieces: bytes, lengths
     }  # fmt: skip
 
 
-def _as_intended(found: dict[str, Any], pieces: Path, lengths: Lengths, quantize: str, wrap_turns: bool) -> None:
-    """Raises ExportError unless the file, read back, holds what was meant to go in."""
+def _read_back(source: Source, out: Path, pieces: bytes, lengths: Lengths, quantize: str, wrap_turns: bool) -> dict[str, Any]:
+    """What to say about the file as it is. Raises ExportError unless it holds what was meant to go in."""
+    found = inspect(out)
+    model, metadata = found["model"] or {}, found["metadata"]
     wanted = {
-        "quantization": (found["model"]["quantization"], quantize),
-        "prefill lengths": (found["model"]["prefill_lengths"], [lengths.prefill]),
-        "cache length": (found["model"]["cache_length"], lengths.cache),
+        "quantization": (model.get("quantization"), quantize),
+        "prefill lengths": (model.get("prefill_lengths"), [lengths.prefill]),
+        "cache length": (model.get("cache_length"), lengths.cache),
     }
     if found["format"] != "tflite":
         wanted["stop tokens"] = (found["stop_tokens"], list(STOPS[found["format"]]))
         wanted["start token"] = (found["start_token"], BOS)
-        wanted["tokenizer"] = (found["tokenizer"], tokenizer.describe(pieces.read_bytes()))
-    for what, (has, should) in wanted.items():
-        if has != should:
-            raise ExportError(f"The .{found['format']} came out wrong: its {what} should be {should}, found {has}; please report this.")
-    problems = [problem for problem in found["problems"] if not (wrap_turns and "turns around" in problem)]
-    if problems:
-        raise ExportError(f"The .{found['format']} came out wrong: {problems[0]}")
+        wanted["tokenizer"] = (found["tokenizer"], tokenizer.describe(pieces))
+    if found["format"] == "litertlm":
+        wanted["chat template"] = (found["template"], source.template)
+        wanted["model type"] = (metadata["model_type"], "function_gemma")
+        wanted["length of a conversation"] = (metadata["max_num_tokens"], lengths.cache)
+    if found["format"] == "task":
+        wanted["wrap of turns"] = (metadata["wraps_turns"], wrap_turns)
+    readback.require_settings(found, wanted, "turns around" if wrap_turns else None)
+    details = {"stop_tokens": found["stop_tokens"], "start_token": found["start_token"], "wrap_turns": wrap_turns}
+    if found["format"] != "tflite":
+        details |= readback.same_tokenizer(out, source)
+    return details | (readback.same_prompts(source, out, "LiteRT-LM") if found["format"] == "litertlm" else {})
 
 
 def quantization(name: str | None) -> str:

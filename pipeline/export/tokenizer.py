@@ -33,6 +33,8 @@ WIRE_TOKENS = (
     START_DECLARATION, END_DECLARATION, START_CALL, END_CALL, START_RESPONSE, END_RESPONSE, ESCAPE, START_OF_TURN, END_OF_TURN,
 )  # fmt: skip
 """Tokens of the wire format that must be one piece each, in prompts and in answers."""
+MAX_PIECES = 1_000_000
+"""Gemma's has 262,144."""
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -118,8 +120,8 @@ def _parse(data: bytes, name: str) -> Any:
         model.ParseFromString(data)
     except DecodeError as error:
         raise ExportError(f"{name} is not a SentencePiece model: it cannot be parsed.") from error
-    if not model.pieces:
-        raise ExportError(f"{name} is not a SentencePiece model: it has no pieces.")
+    if not 0 < len(model.pieces) <= MAX_PIECES:
+        raise ExportError(f"{name} is not a SentencePiece model: it has {len(model.pieces) or 'no'} pieces.")
     return model
 
 

@@ -3,6 +3,7 @@
 The file's greedy answers to held-out requests are compared with the model's own, computed by PyTorch in float32 from the same prompts.
 Where they part, the model is asked how much it preferred its own next token. A file is good if
 
+- it ends no answer after some of the calls that the model was decided to make, as a wrong stop token does;
 - it is float32, and every answer is the model's, up to ties (the model gave the file's token the same probability within 1 %);
 - it is quantised, and at most 10 % of its answers differ where the model was decided (it gave the file's token less than half the
   probability of its own); or, for a model that gets at least half of the requests right, the file gets at most 5 points fewer right.
@@ -23,7 +24,7 @@ from pipeline import child
 from pipeline.errors import ExportError
 from pipeline.export.source import Row
 from pipeline.files import write_atomic
-from pipeline.functiongemma import STOP_TOKENS
+from pipeline.functiongemma import START_CALL, STOP_TOKENS
 from pipeline.runtimes import without_stop
 
 TIE = 0.99
@@ -57,7 +58,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verification:
-    """Of `total` requests, how many answers are `identical`, how many part where the model was `undecided`, and the rest."""
+    """Of `total` requests, how many answers are `identical`, how many part where the model was `undecided`, and the rest.
+
+    `cut` answers end after some of the model's calls, though it was decided to go on; `parallel` is how many had several calls.
+    """
 
     total: int
     identical: int
@@ -65,6 +69,8 @@ class Verification:
     model_correct: int
     file_correct: int
     differences: list[Difference] = field(default_factory=list)
+    cut: int = 0
+    parallel: int = 0
 
     @property
     def different(self) -> int:
@@ -72,6 +78,8 @@ class Verification:
 
     @property
     def passed(self) -> bool:
+        if self.cut:
+            return False
         if self.different <= ALLOWED_DIFFERENT * self.total:
             return True
         trusted = self.model_correct >= TRUSTED_SCORE * self.total
@@ -113,12 +121,15 @@ def compare(checkpoint: Path, rows: Sequence[Row], ours: Sequence[Answer], their
         Difference(rows[i].example.request, ours[i].text, theirs[i], ratio) for i, ratio in zip(parted, ratios, strict=True)
     ]
     expected = [without_stop(row.completion) for row in rows]
+    undecided = [ratio >= (TIE if exact else UNDECIDED) for ratio in ratios]
     return Verification(
         total=len(rows),
         identical=len(rows) - len(parted),
-        undecided=sum(ratio >= (TIE if exact else UNDECIDED) for ratio in ratios),
+        undecided=sum(undecided),
         model_correct=sum(answer.text == right for answer, right in zip(ours, expected, strict=True)),
         file_correct=sum(text == right for text, right in zip(theirs, expected, strict=True)),
+        cut=sum(is_cut(ours[i].text, theirs[i]) and not unsure for i, unsure in zip(parted, undecided, strict=True)),
+        parallel=sum(answer.text.count(START_CALL) > 1 for answer in ours),
         differences=differences,
     )
 
@@ -127,12 +138,22 @@ def require(found: Verification, what: str, exact: bool) -> None:
     """Raises ExportError unless the file may be offered."""
     if found.passed and not (exact and found.different):
         return
+    if found.cut:
+        raise ExportError(
+            f"{what} did not pass: {found.cut} of {found.parallel} answers with several calls end after the first ones, as a wrong stop "
+            "token ends them; choose more bits, and if that does not help, please report it."
+        )
     worst = min(found.differences, key=lambda difference: difference.ratio)
     advice = "this is a defect of the conversion, please report it" if exact else "choose more bits, such as int8 or float32"
     raise ExportError(
         f"{what} did not pass: {found.different} of {found.total} answers differ from the model's, for instance to {worst.request[:80]!r} "
         f"it says {worst.file[:80]!r} instead of {worst.model[:80]!r}; {advice}."
     )
+
+
+def is_cut(ours: str, theirs: str) -> bool:
+    """Whether `theirs` ends after some, not all, of the calls of `ours`, with the mark at the end of the last one or without."""
+    return ours.startswith(theirs) and ours.count(START_CALL) > theirs.count(START_CALL) > 0
 
 
 def _same(ours: Answer, theirs: str) -> bool:
