@@ -13,9 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.config import TrainConfig
-from pipeline.dataset import ToolDataset
-from pipeline.operations import Model, packed_step
-from pipeline.packing import common_prefix_length, tokenize
 
 LONGEST = 120
 """Seconds of a slot. A shorter one comes sooner, and a longer one costs more where it is killed."""
@@ -37,26 +34,10 @@ LAYER = 0.0025  # seconds a layer and step
 TOKEN = 0.0006  # seconds a layer and token, where one token after the other is written
 DISK = 300e6  # bytes a second
 BEGIN = 8.0  # seconds to start CUDA and load a model
-SAMPLE = 64  # rows that are looked at to know how long rows are
 ANSWER = 60  # tokens of the sample answers after an epoch, all written at once
-
-GEMMA_270M = Model.of({
-    "num_hidden_layers": 18, "hidden_size": 640, "intermediate_size": 2048, "num_attention_heads": 4, "num_key_value_heads": 1,
-    "head_dim": 256, "vocab_size": 262_144,
-})  # fmt: skip
-"""FunctionGemma 270M, for plans made before it is on this disk."""
 
 
 # ---------------------------------------------------------------------------------------------------------------- before
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of a dataset's rows, in the mean: what they all begin with, what follows in each, and how much of that is learned."""
-
-    prefix: float
-    suffix: float
-    learned: float
 
 
 @dataclass(frozen=True)
@@ -67,28 +48,13 @@ class Need:
     work: float
 
 
-def lengths(dataset: ToolDataset, tokenizer: object) -> Lengths:
-    """How long the rows are, from SAMPLE of them; `tokenizer` has `encode(text, add_special_tokens=False) -> list[int]`."""
-    every = max(1, len(dataset.examples) // SAMPLE)
-    rows = [tokenize(e.messages, dataset.tools_of(e), tokenizer) for e in dataset.examples[::every][:SAMPLE]]
-    if not rows:
-        return Lengths(0, 0, 0)
-    prefix = min(common_prefix_length([row.input_ids for row in rows]), *(row.prefix_length for row in rows)) if len(rows) > 1 else 0
-    return Lengths(
-        prefix, sum(len(row.input_ids) for row in rows) / len(rows) - prefix,
-        sum(label >= 0 for row in rows for label in row.labels) / len(rows),
-    )  # fmt: skip
-
-
-def counted(model: Model, rows: Lengths, config: TrainConfig, steps: int) -> Need:
-    """What `steps` steps of a resolved `config` need, guessed from counted operations; nobody has measured anything yet."""
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps
-    operations = sum(packed_step(model, batch, rows.prefix, rows.suffix, rows.learned, bool(config.gradient_checkpointing)).values())
-    step = max(operations / SPEED, model.layers * LAYER)
-    answers = (config.num_train_epochs or 1) * ANSWER * model.layers * TOKEN
-    trained = model.weights if config.method == "full" else model.weights / 50  # adapters of rank 16
+def counted(operations: float, layers: int, weights: int, config: TrainConfig, steps: int) -> Need:
+    """What `steps` steps of `operations` each need of a model with so many layers and weights: a guess, while nothing was measured yet."""
+    step = max(operations / SPEED, layers * LAYER)
+    answers = (config.num_train_epochs or 1) * ANSWER * layers * TOKEN
+    trained = weights if config.method == "full" else weights / 50  # adapters of rank 16
     saving = trained * 4 * 3 / DISK  # weights and AdamW's two moments
-    return Need(BEGIN + saving, steps * step + answers + saving * (steps // (config.save_steps or SAVE_STEPS)) + model.weights * 4 / DISK)
+    return Need(BEGIN + saving, steps * step + answers + saving * (steps // (config.save_steps or SAVE_STEPS)) + weights * 4 / DISK)
 
 
 def measured(seconds: float, steps: int, left: int) -> Need:

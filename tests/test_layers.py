@@ -25,7 +25,7 @@ LAW = (
     ("pipeline.declarations", "pipeline.tools"),
     ("pipeline.functiongemma*",),
     ("pipeline.examples", "pipeline.dataset"),
-    ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.operations", "pipeline.packing", "pipeline.slots", "pipeline.runs", "pipeline.scores", "pipeline.samples*", "pipeline.simulated"),
+    ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.packing", "pipeline.slots", "pipeline.runs", "pipeline.scores", "pipeline.samples*", "pipeline.simulated"),
     ("pipeline.hub", "pipeline.hub.refusals"),  # the client and its errors; what needs a run stands below
     ("pipeline.hub.access",),
     ("pipeline.model", "pipeline.engine", "pipeline.prefix_attention", "pipeline.prefix_generate", "pipeline.ranks"),
