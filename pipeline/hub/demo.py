@@ -163,13 +163,14 @@ def share(
     progress = progress or (lambda fraction, message: None)
     repo = hub.repo_id(hub.account(token), name, owner)
     before = shared(run)
-    mine = before.commit if before and before.repo == repo and look(repo, token, "space") else None
+    existing = look(repo, token, "space") if before and before.repo == repo else None
+    mine = before.commit if existing else None
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
         page = model_page or f"{HUB}/spaces/{repo}/blob/main/{CARD}"
         made = write(run, Path(folder) / "demo", lambda done, message: progress(0.5 * done, message), title=title, model_page=page)
         pushed = push_folder(
-            made, repo, token, repo_type="space", space_sdk="gradio", private=private, message=f"Demo of {run.title}",
-            overwrite=overwrite or mine is not None, parent=None if overwrite else mine,
+            made, repo, token, repo_type="space", space_sdk="gradio", private=existing.private if existing else private,
+            message=f"Demo of {run.title}", overwrite=overwrite or mine is not None, parent=None if overwrite else mine,
             progress=lambda done, message: progress(0.5 + 0.5 * done, message),
         )  # fmt: skip
     address = site(repo)

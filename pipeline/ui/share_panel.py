@@ -57,14 +57,14 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
         state = gr.HTML(elem_id="share-state")
         with gr.Row(elem_classes="actions"):
             share = gr.Button("Share the demo", elem_id="share-go")
+            publish = gr.Button("Let everybody see it", visible=False, elem_id="share-publish")
             take = gr.Button("Download it as a .zip", elem_id="share-zip")
-        file = gr.DownloadButton("The folder", visible="hidden", elem_id="share-file")
+        file = gr.DownloadButton("The folder", elem_id="share-file")  # clicked by SAVE, never seen
         with gr.Column(visible=False) as done:
             link = gr.HTML(elem_id="share-link")
-            publish = gr.Button("Let everybody see it", visible=False, elem_id="share-publish")
             code = gr.Code(
-                label="To show it inside another page", language="html", interactive=False, show_line_numbers=False, wrap_lines=True,
-                elem_id="share-embed",
+                label="To show it inside another page", language="html", lines=1, interactive=False, show_line_numbers=False,
+                wrap_lines=True, elem_id="share-embed",
             )  # fmt: skip
 
     live = [panel, title, name, state, share, take, done, link, publish, code, timer]
@@ -99,7 +99,7 @@ def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: A
         gr.Column(visible=True), gr.skip() if title else project.title, gr.skip() if name else f"{hub.slug(project.title)}-demo", state,
         gr.Button("Share it again" if made and not busy else "Share the demo", interactive=ready), gr.Button(interactive=file is not None),
         gr.Column(visible=made is not None), _link(made) if made else "", gr.Button(visible=bool(made and made.private and ready)),
-        made.embed if made else "", gr.Timer(active=busy),
+        gr.Code(made.embed if made else "", visible=bool(made and not made.private)), gr.Timer(active=busy),
     ]  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def _before(oauth: gr.OAuthToken | None, file: Any) -> str:
         account.need_token(oauth)
     except PipelineError as problem:
         return note(f"{problem} The .zip needs no account.")
-    return note(f"{size(file.size)}." if file else FIRST)
+    return note(f"The model's file has {size(file.size)}." if file else FIRST)
 
 
 def _link(made: demo.Shared) -> str:
