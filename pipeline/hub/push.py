@@ -8,6 +8,7 @@ sends from parcel.py, and who may from the Hub.
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,16 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import HubError
+from pipeline.files import write_atomic
 from pipeline.hub import account, client, parcel, repo_id, sentences
 from pipeline.hub.parcel import Item
+from pipeline.journal import read_object
 from pipeline.runs import Run
 
 Progress = Callable[[float, str], None]
 
+RECORD = "pushed.json"
+"""In the run's folder: where it was pushed to last."""
 SENT = 0.95
 """Share of the progress that sending takes; the rest is the commit."""
 OF_THE_HUB = {"model": {".gitattributes"}, "dataset": {".gitattributes"}, "space": {".gitattributes", "README.md"}}
@@ -71,9 +76,19 @@ def push(
     Raises HubError for everything that `push_items` and `pipeline.hub.parcel.pack` refuse.
     """
     message = f"{run.title}: {', '.join(include)}, by FunctionGemma Studio"
-    return push_items(
+    pushed = push_items(
         parcel.pack(run, include), repo, token, message=message, private=private, overwrite=overwrite, parent=parent, progress=progress
     )
+    write_atomic(run.path / RECORD, json.dumps(pushed.to_json(), indent=1))
+    return pushed
+
+
+def last(run: Run) -> Pushed | None:
+    """What was pushed of this run last, as it was then; None before the first push."""
+    if not (run.path / RECORD).is_file():
+        return None
+    said = read_object(run.path / RECORD, *Pushed.__dataclass_fields__)
+    return Pushed(**{**said, "files": tuple(said["files"])})
 
 
 def push_folder(
