@@ -29,9 +29,10 @@ TARGETS = {"seconds": 360, "cpu_seconds": 720, "peak_bytes": 10e9}
 def checkpoint(folder: Path, name: str) -> None:
     """Random weights in bfloat16, as FunctionGemma's are stored, and the embedded base's tokenizer."""
     from pipeline import model as models
+    from pipeline.hub.access import TOKENIZER_FILES
 
     shape.random_model(name, "bfloat16").save_pretrained(folder)
-    for file in models.TOKENIZER_FILES:
+    for file in TOKENIZER_FILES:
         if (models.EMBEDDED / file).is_file():
             shutil.copyfile(models.EMBEDDED / file, folder / file)
 
