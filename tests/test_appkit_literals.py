@@ -163,7 +163,7 @@ def test_hostile_text_stands_in_strings_only_and_is_whole(kits, file):
     whole = "".join(texts)
     assert golden["developer"] in whole and golden["declarations"] in whole
     if language == "dart":
-        assert set(every_text([tool["function"] for tool in tools])) <= set(texts)
+        assert set(every_text([[tool["function"]["description"], tool["function"]["parameters"]] for tool in tools])) <= set(texts)
     else:
         assert all(json.dumps(tool["function"], ensure_ascii=False) in whole for tool in tools)
     for one in reversed(strings):
