@@ -10,9 +10,6 @@ dataset is that of --data (two files, *.jsonl and *_tools.json), else the sample
 
 from __future__ import annotations
 
-import argparse
-import json
-import shutil
 import statistics
 import tempfile
 import time
@@ -20,21 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from parts import ROOT, measure, shape, work
+from parts import ROOT, command, measure, shape, work
 
 SHARED = ROOT.parent / "shared" / "data"
 TARGETS = {"seconds": 360, "cpu_seconds": 720, "peak_bytes": 10e9}
-
-
-def checkpoint(folder: Path, name: str) -> None:
-    """Random weights in bfloat16, as FunctionGemma's are stored, and the embedded base's tokenizer."""
-    from pipeline import model as models
-    from pipeline.hub.access import TOKENIZER_FILES
-
-    shape.random_model(name, "bfloat16").save_pretrained(folder)
-    for file in TOKENIZER_FILES:
-        if (models.EMBEDDED / file).is_file():
-            shutil.copyfile(models.EMBEDDED / file, folder / file)
 
 
 def dataset(folder: Path) -> tuple[Any, str]:
@@ -96,28 +82,18 @@ def child(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time and memory of a whole fine-tune of the 270M shape.")
-    parser.add_argument("--quick", action="store_true", help="one epoch instead of three")
+    parser = command.parser("Time and memory of a whole fine-tune of the 270M shape.", "one epoch instead of three")
     parser.add_argument("--data", type=Path, default=SHARED, help="folder with *.jsonl and *_tools.json")
     parser.add_argument("--work", type=Path, help="folder for the run's 7 GB of checkpoints (default: a temporary one)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, as they come")
-    parser.add_argument("--shape", choices=tuple(shape.SHAPES), default="270m", help=argparse.SUPPRESS)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(json.loads(options.child))
+    if (options := command.given(parser, child)) is None:
         return
-    import torch
-
     from pipeline import model as models
 
-    models.quiet()
-    torch.set_num_threads(models.cpu_threads())
     device, epochs, progress = models.choose_device(), 1 if options.quick else 3, measure.Progress()
     rows, source = dataset(options.data)
     with tempfile.TemporaryDirectory(dir=options.work) as temporary:
         folder = Path(temporary)
-        checkpoint(folder / "base", options.shape)
+        shape.checkpoint(folder / "base", options.shape)
         tokens = lengths(rows, folder / "base")
         found: dict[str, Any] = {
             "what": "a whole fine-tune", "machine": measure.machine(device, models.choose_dtype(device)), "source": source,
@@ -148,7 +124,8 @@ def report(found: dict[str, Any], model: work.Model) -> None:
         target = f" (target for 3 epochs: {TARGETS[key] / divisor:g})" if found["epochs"] == 3 else ""
         print(f"{name}: {found[key] / divisor:.1f} {unit}{target}")
     batch = found["config"]["per_device_train_batch_size"]
-    counted = work.packed_step(model, batch, tokens["shared_prefix"], round(tokens["suffix_mean"]), round(tokens["learned_mean"]))
+    lengths = (tokens["shared_prefix"], round(tokens["suffix_mean"]), round(tokens["learned_mean"]))
+    counted = work.packed_step(model, batch, *lengths, found["config"]["gradient_checkpointing"])
     total, usual = sum(counted.values()) / 1e12, statistics.median(step["step_seconds"] for step in steps)
     print(
         f"a step: {total:.2f} TFLOP ({', '.join(f'{name} {value / 1e12:.2f}' for name, value in counted.items())}), "
