@@ -196,8 +196,8 @@ def weights(config: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def dollars(amount: float) -> str:
-    """`$0.40`, `$0.0100`: four digits below ten cents."""
-    return f"${amount:.2f}" if amount >= 0.1 or amount == 0 else f"${amount:.4f}"
+    """`$0.40`, `less than $0.01`."""
+    return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else "less than $0.01"
 
 
 def minutes(seconds: float) -> str:

@@ -39,9 +39,10 @@ def offer(page: Page, run_id: Any, choices: list[Any]) -> None:
     """Place and wire the part that starts a new run in a Job; `choices` are the settings of the train step, as in `settings.read`."""
     with gr.Accordion("Train on Hugging Face Jobs", open=False, elem_id="jobs-offer") as part:
         gr.HTML(f'<p class="quiet">{esc(WHAT)}</p>')
-        hardware = gr.Dropdown([], label="hardware", info="Prices are the Hub's, of today.", visible=False, elem_id="jobs-hardware")
+        hardware = gr.Dropdown([], label="Hardware", info="Prices are the Hub's, of today.", visible=False, elem_id="jobs-hardware")
         cost = gr.HTML(elem_id="jobs-cost")
-        start = gr.Button("Train in a Job", visible=False, elem_id="jobs-start")
+        with gr.Row(elem_classes="actions"):
+            start = gr.Button("Train in a Job", visible=False, elem_id="jobs-start")
     part.expand(show_offer, [page.key, hardware, *choices], [hardware, cost, start], show_progress="minimal")
     changed = [hardware.input, *(choice.change for choice in choices)]
     gr.on(changed, price, [page.key, hardware, *choices], [cost, start], trigger_mode="always_last", **QUIET)
@@ -56,7 +57,7 @@ def away_part(page: Page, run_id: Any) -> None:
         state = gr.HTML(elem_id="jobs-state")
         with gr.Row(elem_classes="actions"):
             fetch = gr.Button("Fetch the result", variant="primary", visible=False, elem_id="jobs-fetch")
-            again = gr.Button("Go on in another Job", visible=False, elem_id="jobs-again")
+            again = gr.Button("Go on in another Job", variant="primary", visible=False, elem_id="jobs-again")
             cancel = gr.Button("Cancel the Job", visible=False, elem_id="jobs-cancel")
         with gr.Accordion("Log of the Job", open=False, visible=False, elem_id="jobs-log-part") as log_part:
             log = gr.Code(lines=8, max_lines=24, interactive=False, show_label=False, elem_id="jobs-log", wrap_lines=True)
@@ -165,6 +166,12 @@ def follow(key: Any, oauth: gr.OAuthToken | None, run_id: Any, seen: Any) -> lis
     return _live(run, seen, problem)
 
 
+def is_given(run: Run) -> bool:
+    """Whether the newest word on `run` is that of a Job whose result is not here."""
+    where = remote.record(run)
+    return where is not None and where.job is not None and not where.fetched and run.status != "done"
+
+
 def _open(key: Any, run_id: Any) -> Run | None:
     """The run that the train step shows: the chosen one, else the newest."""
     project = find_project(key)
@@ -179,7 +186,7 @@ def _open(key: Any, run_id: Any) -> Run | None:
 def _live(run: Run | None, seen: Any = "", problem: str = "") -> list[Any]:
     """The part of a run's Job, in the order of `live` in `away_part`."""
     where = remote.record(run) if run is not None else None
-    if run is None or where is None or where.fetched:
+    if run is None or where is None or where.fetched or run.status == "done":
         return [HIDE, "", HIDE, HIDE, HIDE, HIDE, "", gr.Timer(active=False), _mark(run, where, seen)]
     watch = remote_watch.known(run)
     problem = problem or (watch.problem if watch is not None else None) or ""
@@ -189,7 +196,7 @@ def _live(run: Run | None, seen: Any = "", problem: str = "") -> list[Any]:
         gr.update(visible=True),
         _state(run, where, watch.doing if watch is not None else "", problem),
         gr.update(visible=where.away and ended),
-        gr.update(visible=not where.away and run.status != "done", value="Go on in another Job" if where.job else "Start the Job"),
+        gr.update(visible=not where.away, value="Go on in another Job" if where.job else "Start the Job"),
         gr.update(visible=where.away and not ended),
         gr.update(visible=log.is_file()),
         log.read_text("utf-8", errors="replace")[-20_000:] if log.is_file() else "",
@@ -217,7 +224,7 @@ def _state(run: Run, where: remote.Remote, doing: str, problem: str) -> str:
     most = f"Ended after {job_cost.minutes(where.timeout)} in any case: at most {job_cost.dollars(where.timeout * where.price / 3600)}."
     bounded = esc(most) if where.away else ""
     text += f'<p class="quiet">{bounded} {" · ".join(links)}</p>'
-    return text + (note(problem, "bad") if problem else "")
+    return f'<div class="job">{text}{note(problem, "bad") if problem else ""}</div>'
 
 
 def _links(where: remote.Remote) -> list[tuple[str, str]]:
