@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from pipeline import hub
-from pipeline.errors import HubError, PipelineError
+from pipeline.errors import PipelineError
 from pipeline.hub import parcel
 from pipeline.hub.push import Existing, Pushed, last, look
 from pipeline.hub.push import push as push_run
@@ -29,13 +29,12 @@ HEAD = """
 <div class="card-head"><h2>Push to the Hub</h2><p>A repository in your Hugging Face account with what you made, and a model card that says
 what it is. All of it arrives at once, or nothing does.</p></div>
 """
-PRIVATE = "Private: you alone see it"
+PRIVATE = "Private: nobody else sees it"
 PUBLIC = "Public: everybody sees it"
 PARTS = {
     "model": "Model, for Python and further training", "adapter": "LoRA adapter", "artifacts": "Exported files", "dataset": "Dataset",
     "report": "Scores",
 }  # fmt: skip
-BY_HAND = "On your own computer: python -m pipeline push RUN --repo USER/NAME."
 PER_VISITOR = 2
 """Pushes of one visitor that may be under way at once."""
 TICK = {"show_progress": "hidden", "concurrency_limit": 20}
@@ -132,10 +131,8 @@ def _who(oauth: gr.OAuthToken | None) -> tuple[hub.Account | None, str]:
     """Whose account it is; else None and why there is none, in words."""
     try:
         return hub.account(account.need_token(oauth)), ""
-    except HubError as problem:
-        return None, str(problem)
     except PipelineError as problem:
-        return None, f"{problem} {BY_HAND}" if not account.on_space() else str(problem)
+        return None, str(problem)
 
 
 def _before(run: Run, parts: list[str], sizes: dict[str, int]) -> str:
@@ -155,7 +152,7 @@ def _question(there: Existing) -> str:
 
 def _link(made: Pushed) -> str:
     where = f'<a href="{esc(made.url)}" target="_blank" rel="noopener">{esc(made.repo)}</a>'
-    seen = "You alone see it." if made.private else "Everybody sees it."
+    seen = "It is private: nobody else sees it." if made.private else "Everybody sees it."
     what = f"{count(len(made.files), 'file')}, {size(made.size)}, commit {made.commit[:8]}. {seen}"
     return f'<div class="headline good"><h3>{where}</h3><p>{esc(what)}</p></div>'
 
