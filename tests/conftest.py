@@ -37,6 +37,17 @@ def shared() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory):
+    """A tuned run (tests/tuned_world.py) with its .litertlm in int8, made once; whoever changes it changes a copy of its folder."""
+    from pipeline.export import export
+    from tests.tuned_world import small_run
+
+    run = small_run(tmp_path_factory.mktemp("exported") / "run")
+    export(run, "litertlm")
+    return run
+
+
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """A Hugging Face Hub on this machine that the real client of this process talks to (tests/local_hub.py); it waits between no tries."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,19 +17,19 @@ from pipeline.export import Artifact, artifacts, export, export_checkpoint, insp
 from pipeline.export.source import Source
 from pipeline.functiongemma import parse
 from pipeline.runs import Run
-from tests.tuned_world import small_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first conversion takes 20 s, on a busy machine minutes
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
-    return small_run(tmp_path_factory.mktemp("export") / "run")
+def run(exported_run, tmp_path_factory) -> Run:
+    """A run with its .litertlm, for this file's tests to add others to."""
+    return Run(shutil.copytree(exported_run.path, tmp_path_factory.mktemp("export") / "run"))
 
 
 @pytest.fixture(scope="module")
 def litertlm(run) -> Artifact:
-    return export(run, "litertlm")
+    return artifacts(run.artifacts_path)[0]
 
 
 @pytest.fixture(scope="module")
