@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 
 from pipeline.config import TrainConfig, resolve
-from pipeline.slots import DAILY, FACTOR, LONGEST, SHORTEST, SPARE, Need, ask_for, budget, counted, measured, plan, refusal
+from pipeline.slots import (
+    DAILY,
+    FACTOR,
+    LONGEST,
+    SHORTEST,
+    SPARE,
+    Need,
+    ask_for,
+    budget,
+    counted,
+    measured,
+    plan,
+    refusal,
+)  # fmt: skip
 
 GEMMA = resolve(TrainConfig(), False, 32_768)
 CELLS = "title, message, kind, wait, left"

@@ -6,7 +6,6 @@ are not ours are run in processes of their own, of which a few are kept, too. It
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,8 +21,6 @@ from pipeline.ui.answer_view import Answer
 
 KEPT = 3
 """Models in memory at a time: a base and two tuned ones are 1.6 GB with FunctionGemma 270M in bfloat16."""
-DEVICE = "cpu" if os.environ.get("SPACES_ZERO_GPU") else None
-"""Where they are: what suits; on ZeroGPU the CPU, because this process only imitates a GPU and has none outside a slot."""
 MAX_NEW_TOKENS = 192
 KEPT_SERVED = 2
 """Processes at a time; an exported FunctionGemma 270M takes 0.65 GB in int8."""
@@ -39,7 +36,7 @@ def loaded(folder: str | Path) -> Any:
     folder = Path(folder).resolve()
     stamp = max((file.stat().st_mtime_ns for file in folder.glob("*.safetensors")), default=0)
     with _loading:
-        found = _kept.pop((str(folder), stamp), None) or model.load(folder, device=DEVICE)
+        found = _kept.pop((str(folder), stamp), None) or model.load(folder)
         _kept[(str(folder), stamp)] = found
         while len(_kept) > KEPT:
             _kept.popitem(last=False)

@@ -5,7 +5,6 @@ Bounds are checked by the configuration itself, in its own words, so that the pa
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +17,13 @@ from pipeline.config import BASE_DEFAULTS, PRESETS, Option, TrainConfig, planned
 from pipeline.errors import ConfigError
 from pipeline.model import FUNCTION_GEMMA
 from pipeline.runs import Project, Run
-from pipeline.ui import state
+from pipeline.ui import account, state
 
 EMBEDDED = "embedded"
 BASES = [("Embedded demo model", EMBEDDED)]
 """What anybody may train here. A list, not a text field: a client's text never becomes a path or a repository."""
 WITH_A_TOKEN = [("FunctionGemma 270M (gated: uses this machine's own Hub token)", FUNCTION_GEMMA)]
+SIGNED_IN = [("FunctionGemma 270M (gated: sign in with an account that has accepted its licence)", FUNCTION_GEMMA)]
 BASE_HELP = "The model that is trained. The embedded one is a small stand-in that ships with the studio."
 PRESET_CHOICES = [(text.partition(":")[0], name) for name, (text, _) in PRESETS.items()]
 ANY_CONTEXT = 1_048_576
@@ -54,7 +54,7 @@ class Rows:
 
 def bases() -> list[tuple[str, str]]:
     """Names and ids of the bases on offer. On a Space the machine's token is its owner's, not the visitor's: nobody else may use it."""
-    return BASES if os.environ.get("SPACE_ID") else BASES + WITH_A_TOKEN
+    return BASES + (SIGNED_IN if account.can_sign_in() else WITH_A_TOKEN if account.is_owners() else [])
 
 
 def widgets() -> list[Any]:

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from pipeline.files import write_atomic
+from pipeline.model import on_zero_gpu
 
 NEWEST = 0.5
 """Weight of the newest measurement: follows a machine that becomes slower within two or three jobs."""
@@ -42,7 +43,8 @@ def expected(root: Path, kind: str, units: float) -> float | None:
 
 def guess(kind: str, units: float) -> float | None:
     """Seconds that such work should take on a machine where none was done yet; None for work that nobody has measured, or on a GPU."""
-    if kind not in MEASURED or any(Path("/proc/driver/nvidia/gpus").glob("*")):
+    own_gpu = not on_zero_gpu() and any(Path("/proc/driver/nvidia/gpus").glob("*"))
+    if kind not in MEASURED or own_gpu:
         return None
     begin, unit = MEASURED[kind]
     return begin + unit * units * MEASURED_SPEED / speed()

@@ -1,27 +1,32 @@
 """The train step: one button by default, everything else under Advanced.
 
-It starts and stops runs and follows the open one by its folder; the work itself is a job (`pipeline.ui.jobs`), so a closed page, a
-reload or a restart of the server changes nothing. This file knows nothing about how a model learns.
+It starts and stops runs and follows the open one by its folder. The work itself is a job (`jobs`), which a closed page, a reload or a
+restart of the server does not change, or goes on in slots of ZeroGPU (`gpu_runs`), each of which this page asks for. It knows nothing
+about how a model learns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from pipeline import train
+from pipeline import slots, train
 from pipeline.config import TrainConfig
 from pipeline.errors import PipelineError, RunError
-from pipeline.model import BaseModel
+from pipeline.model import BaseModel, find_base, on_zero_gpu, recorded
 from pipeline.runs import Project, Run
-from pipeline.ui import jobs, remote_panel, settings, train_view
+from pipeline.ui import account, gpu_plan, gpu_runs, gpu_view, jobs, remote_panel, settings, train_view
+from pipeline.ui.errands import Errand
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
 from pipeline.ui.state import known
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
+from pipeline.ui.work_view import bar
 
 LEAD = "Training shows the base model your examples until it calls your functions by itself."
 NOTHING = "A training needs examples. Open the sample or add examples of your own in the Dataset step, then come back."
@@ -32,13 +37,17 @@ QUIET = {"show_progress": "hidden", "queue": False}
 TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 """Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 HIDE = gr.update(visible=False)
+GPU, CPU = "gpu", "cpu"
+PLACES = [("ZeroGPU", GPU), ("This Space's CPU", CPU)]
+PLACE_HELP = "ZeroGPU lends a GPU for your daily GPU time; the CPU costs nothing and takes longer."
 
 
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     run_id = gr.State(None)
     seen = gr.State("")
-    due = gr.Number(0, visible="hidden")
+    due = gr.Number(0, visible="hidden", elem_id="train-due")
+    left = gr.State(None)
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
     nothing = gr.HTML(visible=False, elem_id="train-empty")
@@ -49,6 +58,7 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes="actions"):
             forward = gr.Button("See how well it does", variant="primary", visible=False, elem_id="train-next")
             resume = gr.Button("Continue", variant="primary", visible=False, elem_id="train-continue")
+            on_cpu = gr.Button("Go on on the CPU", visible=False, elem_id="train-on-cpu")
             stop = gr.Button("Stop", visible=False, elem_id="train-stop")
             again = gr.Button("Start over", visible=False, elem_id="train-over")
         remote_panel.away_part(page, run_id)
@@ -64,8 +74,10 @@ def build(page: Page) -> None:
     with gr.Column(visible=False, elem_id="train-setup") as setup:
         heading = gr.HTML('<h3 class="section">Train again</h3>', visible=False)
         preset = gr.Radio(settings.PRESET_CHOICES, value="standard", label="How much training", elem_id="train-preset")
+        place = gr.Radio(PLACES, value=GPU, label="Where", info=PLACE_HELP, visible=on_zero_gpu(), elem_id="train-place")
         sentence = gr.HTML(elem_id="train-plan")
         start = gr.Button("Train", variant="primary", elem_id="train-start")
+        fetching = gr.HTML(elem_id="train-fetching")
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
             base = gr.Dropdown(settings.bases(), value=settings.EMBEDDED, label="base", info=settings.BASE_HELP, elem_id="train-base")
             fields = settings.widgets()
@@ -73,22 +85,27 @@ def build(page: Page) -> None:
             command = gr.Code(language="shell", lines=2, interactive=False, show_label=False, elem_id="train-command", wrap_lines=True)
     earlier = pickable(elem_id="train-runs")
 
-    live = [state, forward, resume, stop, again, numbers, plot, samples, log_part, log, timer, seen]
+    live = [state, forward, resume, on_cpu, stop, again, numbers, plot, samples, log_part, log, timer, seen]
     around = [nothing, to_dataset, run_part, setup, heading, earlier, run_id]
     choices = [preset, base, *fields]
     with setup:
         remote_panel.offer(page, run_id, choices)
 
     # One event for every plan, of what is chosen by then: two of them may answer in either order, and the older one would stay.
-    changed, planned = [due.change, *(choice.change for choice in choices)], [sentence, command, start]
-    page.on_open("train", show, [*around, *live], [run_id]).then(None, due, due, js="(due) => due + 1")
-    timer.tick(follow, [page.key, run_id, seen], live, **TICK)
+    changed, planned = [due.change, *(choice.change for choice in (place, *choices))], [sentence, command, start]
+    shown = page.on_open("train", show, [*around, *live], [run_id])
+    if on_zero_gpu():
+        shown = shown.then(ask_left, None, left, show_progress="hidden")
+    shown.then(None, due, due, js="(due) => due + 1")
+    timer.tick(follow, [page.key, run_id, seen, left], live, **TICK)
     seen.change(**page.touch())
-    gr.on(changed, plan, [page.key, run_id, *choices], planned, trigger_mode="always_last", **QUIET)
-    start.click(begin, [page.key, *choices], run_id).success(**page.touch())
+    gr.on(changed, plan, [page.key, run_id, place, left, *choices], planned, trigger_mode="always_last", **QUIET)
+    beginning = {"outputs": [run_id, fetching], "show_progress": "hidden"}
+    start.click(begin, [page.key, place, left, *choices], **beginning).success(**page.touch())
     stop.click(halt, [page.key, run_id], live, show_progress="hidden")
-    resume.click(go_on, [page.key, run_id]).success(**page.touch())
-    again.click(start_over, [page.key, run_id], run_id).success(**page.touch())
+    resume.click(go_on, [page.key, run_id, left]).success(**page.touch())
+    on_cpu.click(go_on_cpu, [page.key, run_id]).success(**page.touch())
+    again.click(start_over, [page.key, run_id, place, left], **beginning).success(**page.touch())
     earlier.select(choose, [page.key, run_id], run_id, show_progress="hidden").success(**page.touch())
     forward.click(**page.go("evaluate"))
     to_dataset.click(**page.go("dataset"))
@@ -105,8 +122,8 @@ def show(key: Any, run_id: Any) -> list[Any]:
     if project is None or (run is None and known(project) is None):
         words = empty("No training yet", NOTHING)
         return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", None, *_live(None)]
-    busy = {one.id for one in project.runs() if train.is_away(one) or any(not job.over for job in _line().of_run(one.path))}
-    training = any(_job(one) for one in project.runs())
+    busy = {one.id for one in project.runs() if _is_busy(one)}
+    training = any(gpu_runs.phase(one) or _job(one) for one in project.runs())
     return [
         HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not training),
         gr.update(visible=run is not None),
@@ -115,7 +132,13 @@ def show(key: Any, run_id: Any) -> list[Any]:
 
 
 @door
-def plan(key: Any, run_id: Any, *choices: Any) -> tuple[str, str, dict[str, Any]]:
+def ask_left(oauth: gr.OAuthToken | None) -> dict[str, Any] | None:
+    """The GPU time that the visitor has left, as far as it can be known."""
+    return gpu_plan.left_of(account.token(oauth))
+
+
+@door
+def plan(key: Any, run_id: Any, place: Any, left: Any, *choices: Any) -> tuple[str, str, dict[str, Any]]:
     """What pressing the button would do: the sentence, the command, and whether it can be pressed."""
     button = {"visible": True, "variant": "secondary" if run_id else "primary"}
     try:
@@ -126,22 +149,39 @@ def plan(key: Any, run_id: Any, *choices: Any) -> tuple[str, str, dict[str, Any]
             raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
         steps = settings.steps(config, chosen, rows)
         work = settings.work(chosen.base, config, steps, rows.train, chosen.embedded)
+        time = _on_gpu(key, config, chosen, work, left) if on_zero_gpu() and place != CPU else f"{_on_cpu(work)}."
     except PipelineError as problem:
         return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
-    if learnt := _line().expected(*work):
-        time = f"{in_words(learnt)} on this machine"
-    elif guessed := guess(*work):
-        time = f"{in_words(guessed)}, going by the speed of this CPU"
-    else:
-        time = "how long that takes shows after the first steps"
-    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {time}.</p>{settings.meaning(chosen)}'
+    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {esc(time)}</p>{settings.meaning(chosen)}'
     return text, settings.command(config, chosen), gr.update(interactive=True, **button)
 
 
+def _on_gpu(key: Any, config: TrainConfig, chosen: settings.Choices, work: tuple[str, float], left: Any) -> str:
+    found = known(find_project(key))
+    if found is None:
+        raise RunError("There are no examples to train on. Add some in the Dataset step.")
+    need, measured = gpu_plan.before(found.dataset, config, chosen, work, workspace().root)
+    remaining = gpu_plan.read(left)
+    return gpu_view.plan(slots.plan(need), slots.plan(need, remaining.seconds if remaining else None), remaining, measured)
+
+
+def _on_cpu(work: tuple[str, float]) -> str:
+    where = "on this Space's CPU" if on_zero_gpu() else "on this machine"
+    if learnt := _line().expected(*work):
+        return f"{in_words(learnt)} {where}"
+    if guessed := guess(*work):
+        return f"{in_words(guessed)}, going by the speed of this CPU"
+    return "how long that takes shows after the first steps"
+
+
 @door
-def follow(key: Any, run_id: Any, seen: Any) -> list[Any]:
-    """What changes while a run goes on."""
-    return _live(open_run(key, run_id), seen)
+def follow(key: Any, run_id: Any, seen: Any, left: Any) -> list[Any]:
+    """What changes while a run goes on; a run between two slots gets its next one."""
+    run = open_run(key, run_id)
+    if run is not None and gpu_runs.phase(run) == "between":
+        remaining = gpu_plan.read(left)
+        gpu_runs.keep_on(run, key["session"], *_gpu_work(run), remaining.seconds if remaining else None)
+    return _live(run, seen)
 
 
 def open_run(key: Any, run_id: Any) -> Run | None:
@@ -158,29 +198,54 @@ def open_run(key: Any, run_id: Any) -> Run | None:
 def _live(run: Run | None, seen: Any = "") -> list[Any]:
     """The part that follows a run, in the order of `live` in `build`."""
     if run is None:
-        return ["", HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), ""]
-    job, status, log = _job(run), run.status, run.log()
-    away = train.is_away(run)
-    stopped = job is None and not away and status in ("paused", "failed", "new")
+        return ["", HIDE, HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), ""]
+    job, phase, status, log, away = _job(run), gpu_runs.phase(run), run.status, run.log(), train.is_away(run)
+    working = job is not None or bool(phase)
+    stopped = not working and not away and status in ("paused", "failed", "new")
     kept = bool(run.checkpoints())
     rows = train_view.curve(log)
-    mark = f"{run.id} {job.status if job else ''} {status}"
+    record = gpu_runs.record(run)
+    mark = f"{run.id} {job.status if job else phase} {status} {record.slots}"
     last = next(reversed(_line().of_run(run.path, "train")), None)
-    failed = job is None and not away and (status == "failed" or (last is not None and last.status == jobs.FAILED))
+    failed = not working and not away and (status == "failed" or (last is not None and last.status == jobs.FAILED))
+    forward, out_of_gpu = "Continue" if kept else "Start", record.refusal is not None
+    here = {"value": f"{forward} on ZeroGPU" if on_zero_gpu() else forward, "variant": "secondary" if out_of_gpu else "primary"}
+    if remote_panel.is_given(run):  # going on in a Job comes first: what it has pushed is further
+        here = {"value": f"{forward} here instead", "variant": "secondary"}
+    figures = train_view.step_facts(log, running=working or away) if log else []
+    ending = phase == "stopping" or (job is not None and job.end_at)
     return [
-        "" if away else train_view.run_state(_line(), run, job, last),
-        gr.update(visible=status == "done" and job is None),
-        gr.update(visible=stopped, value="Continue" if kept else "Start"),
-        gr.update(visible=job is not None, value="Stop now" if job and job.end_at else "Stop"),
+        "" if remote_panel.is_given(run) else _state(run, job, last, phase, stopped and out_of_gpu and status != "failed"),
+        gr.update(visible=status == "done" and not working),
+        gr.update(visible=stopped, **here),
+        gr.update(visible=stopped and on_zero_gpu(), variant="primary" if out_of_gpu else "secondary", value=f"{forward} on the CPU"),
+        gr.update(visible=working, value="Stop now" if ending else "Stop"),
         gr.update(visible=stopped and kept),
-        facts(train_view.step_facts(log, running=job is not None or away)) if log else "",
+        facts([*figures, *gpu_view.slots_fact(record, gpu_runs.spent(run))]) if log else "",
         _curve(rows),
         train_view.trials(run.samples()),
         gr.update(visible=failed),
         train_view.failure_log(run, last) if failed else "",
-        gr.Timer(active=job is not None),
+        gr.Timer(active=working),
         mark if mark != seen else gr.skip(),
     ]
+
+
+def _state(run: Run, job: Job | None, last: Job | None, phase: str, paused: bool) -> str:
+    """What the open run is doing, in one line."""
+    if phase:
+        need, _, _ = _gpu_work(run)
+        return gpu_view.state(run, phase, gpu_runs.record(run), gpu_runs.spent(run), slots.plan(need))
+    if paused and job is None:
+        work = settings.work_left(run)
+        return gpu_view.paused(run, gpu_runs.record(run), _line().expected(*work) or guess(*work))
+    return train_view.run_state(_line(), run, job, last)
+
+
+def _gpu_work(run: Run) -> tuple[slots.Need, tuple[str, float], Path]:
+    """What the run still needs, its kind and units for `timings`, and where those are."""
+    timing, root = settings.work_left(run), workspace().root
+    return gpu_runs.need(run, root, timing, lambda: gpu_plan.guess(run)), timing, root
 
 
 def _curve(rows: list[dict[str, Any]]) -> Any:
@@ -203,29 +268,63 @@ def _job(run: Run) -> Job | None:
     return next((job for job in _line().of_run(run.path, "train") if not job.over), None)
 
 
+def _is_busy(run: Run) -> bool:
+    """Whether something works on the run, here or elsewhere."""
+    return train.is_away(run) or bool(gpu_runs.phase(run)) or any(not job.over for job in _line().of_run(run.path))
+
+
 # -- what the buttons do
 
 
 @door
-def begin(key: Any, *choices: Any) -> str:
-    """A new run with the settings as they stand, at the end of the line."""
+def begin(key: Any, oauth: gr.OAuthToken | None, place: Any, left: Any, *choices: Any) -> Iterator[tuple[Any, str]]:
+    """A new run with the settings as they stand: on ZeroGPU, or at the end of the line."""
     chosen = settings.read(choices)
     project = project_of(key)
-    return _new_run(key, project.dataset_path, settings.config(chosen), chosen.base)
+    config, token = settings.config(chosen), account.token(oauth)
+    if chosen.embedded:
+        base = find_base()
+    else:
+        base = yield from _fetched(lambda told: find_base(chosen.base, token, told, owner=account.is_owners()))
+    yield _new_run(key, project.dataset_path, config, base, place, left), ""
 
 
 @door
-def start_over(key: Any, run_id: Any) -> str:
+def start_over(key: Any, oauth: gr.OAuthToken | None, run_id: Any, place: Any, left: Any) -> Iterator[tuple[Any, str]]:
     """A new run with the settings and examples of this one; this one stays in the list."""
-    old = run_of(key, run_id)
-    return _new_run(key, old.path / "dataset", old.config, BaseModel(**old.base))
+    old, token = run_of(key, run_id), account.token(oauth)
+    base = yield from _fetched(lambda told: recorded(old.base, token, owner=account.is_owners()))
+    yield _new_run(key, old.path / "dataset", old.config, base, place, left), ""
 
 
-def _new_run(key: Any, dataset: Path, config: TrainConfig, base: BaseModel | str) -> str:
+def _fetched(find: Callable[[Callable[[float, str], None]], BaseModel]) -> Iterator[tuple[Any, str]]:
+    """The base, fetched by this server with the visitor's token, because a training gets none. Raises PipelineError."""
+    errand = Errand(find)
+    for now in errand.watch():
+        if not now.over.is_set():
+            yield gr.skip(), bar(now.fraction, f"{now.message[:1].upper()}{now.message[1:]}")
+    if errand.error:
+        yield gr.skip(), ""
+        raise PipelineError(errand.error)
+    return errand.result
+
+
+def _new_run(key: Any, dataset: Path, config: TrainConfig, base: BaseModel, place: Any, left: Any) -> str:
     project = project_of(key)
+    in_slots = on_zero_gpu() and place != CPU
+    if in_slots and config.save_steps is None:
+        config = replace(config, save_steps=slots.SAVE_STEPS)
     run = train.prepare(dataset, config, project.new_run_path(), base, title=_next_title(project))
-    _submit(key, run)
+    if in_slots:
+        _begin_slots(key, run, left)
+    else:
+        _submit(key, run)
     return run.id
+
+
+def _begin_slots(key: Any, run: Run, left: Any) -> None:
+    remaining = gpu_plan.read(left)
+    gpu_runs.begin(run, key["session"], *_gpu_work(run), remaining.seconds if remaining else None)
 
 
 def _next_title(project: Project) -> str:
@@ -235,9 +334,20 @@ def _next_title(project: Project) -> str:
 
 
 @door
-def go_on(key: Any, run_id: Any) -> None:
+def go_on(key: Any, run_id: Any, left: Any) -> None:
     """From the last checkpoint."""
+    if on_zero_gpu():
+        _begin_slots(key, run_of(key, run_id), left)
+    else:
+        go_on_cpu(key, run_id)
+
+
+@door
+def go_on_cpu(key: Any, run_id: Any) -> None:
+    """From the last checkpoint, as a job of this machine."""
     run = run_of(key, run_id)
+    if gpu_runs.phase(run):
+        raise RunError(f"{run.title} is on ZeroGPU now; stop it there first.")
     run.clear_stop()
     _submit(key, run)
 
@@ -251,7 +361,9 @@ def _submit(key: Any, run: Run) -> None:
 def halt(key: Any, run_id: Any) -> list[Any]:
     """Ask the training to finish its step and save; the second time, end it where it is."""
     run = run_of(key, run_id)
-    job = _job(run)
+    job, phase = _job(run), gpu_runs.phase(run)
+    if phase:
+        gpu_runs.stop(run, now=phase == "stopping")
     if job is not None:
         if job.status == jobs.RUNNING:
             run.request_stop()
@@ -266,7 +378,7 @@ def choose(key: Any, run_id: Any, event: gr.EventData) -> Any:
     run = run_of(key, wanted)
     if verb == "open":
         return run.id
-    if train.is_away(run) or any(not job.over for job in _line().of_run(run.path)):
+    if _is_busy(run):
         raise RunError(f"{run.title} is being worked on. Stop that before deleting it.")
     run.delete()
     return None if run_id == wanted else run_id

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import threading
 
-from pipeline.ui import answers
+from pipeline.model import on_zero_gpu
+from pipeline.ui import answers, zerogpu
 
 log = logging.getLogger("studio")
 
@@ -38,5 +38,6 @@ def _load() -> None:
         except ImportError as error:  # the handler that needs it will say so to the user
             log.warning("could not load %s ahead of time: %s", name, error)
             return
-    if not os.environ.get("SPACES_ZERO_GPU"):  # there, models are loaded inside a slot only
-        answers.warm_up()
+    if on_zero_gpu():  # a slot is a fork of this process: what it finds here takes no GPU time
+        zerogpu.warm()
+    answers.warm_up()

@@ -1,0 +1,107 @@
+"""Training on a ZeroGPU Space as a visitor meets it: what it will take, slot after slot, the day's quota gone, on with the CPU."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import App
+from tests.browser.fake_runs import project_of
+from tests.zero_gpu import DeviceAPI
+
+WAIT = 240_000  # milliseconds
+PROXY = f"a.{base64.urlsafe_b64encode(json.dumps({'user': 'alice'}).encode()).decode()}.c"
+"""Whose quota counts, as the Space's proxy tells it with every request."""
+
+
+@pytest.fixture(scope="module")
+def gpu() -> Iterator[DeviceAPI]:
+    api = DeviceAPI()
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="module")
+def space(browser, gpu, tmp_path_factory) -> Iterator[App]:
+    folder = tmp_path_factory.mktemp("space")
+    running = App(folder / "workspace", folder / "app.log", program="tests/browser/zero_gpu_app.py", **gpu.environment).start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def train(browser, space) -> Iterator[Page]:
+    """The train step of a new visitor with the sample open."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, extra_http_headers={"X-IP-Token": PROXY})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(space.url)
+    page.get_by_role("button", name="Open the sample").click()
+    page.get_by_role("tab", name=re.compile("^Train")).click()
+    expect(page.locator("#train-plan")).to_contain_text(" steps over ")
+    yield page
+    context.close()
+
+
+def test_the_plan_says_gpu_seconds_and_slots_and_what_a_day_has(train):
+    plan = train.locator("#train-plan")
+    expect(plan).to_contain_text(re.compile(r"of GPU in (one slot|\d+ slots), a guess until one has run here"))
+    expect(plan).to_contain_text("ZeroGPU gives 2 min a day without signing in, 5 min with a free account, 40 min with PRO")
+    train.get_by_label("This Space's CPU").check()
+    expect(plan).to_contain_text("going by the speed of this CPU")
+    train.set_viewport_size({"width": 390, "height": 844})
+    assert train.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_slots_then_the_quota_is_gone_then_the_cpu(train, space, gpu):
+    train.get_by_label("Quick check").check()
+    expect(train.locator("#train-plan")).to_contain_text("45 steps")
+    train.locator("#train-start").click()
+    expect(train.locator("#train-stop")).to_be_visible()
+    (run,) = project_of(train, space.workspace).runs()
+    (run.path / "slow").write_text("0.6")
+    expect(train.locator("#train-state")).to_contain_text(re.compile(r"Step \d+ of 45 on ZeroGPU, slot 2"), timeout=WAIT)
+    expect(train.locator("#train-facts")).to_contain_text("GPU used")
+    gpu.quota, gpu.wait = 0.0, 7200
+    state = train.locator("#train-state")
+    expect(state).to_contain_text("Your GPU time of today is used up", timeout=WAIT)
+    expect(state).to_contain_text(re.compile(r"paused at step \d+ of 45"))
+    expect(state).to_contain_text(re.compile(r"until \d\d:\d\d UTC, in about (2 h|120 min|119 min)"))
+    assert run.status == "paused" and run.checkpoints()
+    paused = run.info["steps"]
+    assert {query["token"] for query in gpu.asked} == {quote(PROXY, safe="") if "%" in gpu.asked[0]["token"] else PROXY}
+    train.locator("#train-continue").click()
+    expect(train.locator("#train-on-cpu")).to_be_visible()
+    expect(state).to_contain_text("Your GPU time of today is used up")
+    train.locator("#train-on-cpu").click()
+    expect(train.locator("#train-stop")).to_be_visible()
+    expect(state).to_contain_text(re.compile(r"Step \d+ of 45, loss"), timeout=WAIT)
+    assert run.log()[-1].step > run.info["steps"] or run.info["steps"] > paused, "it goes on from where the GPU was taken away"
+    train.locator("#train-stop").click()
+    train.get_by_role("button", name="Stop now").click()
+    expect(train.locator("#train-continue")).to_be_visible(timeout=WAIT)
+
+
+@pytest.mark.slow
+def test_a_slot_goes_on_behind_a_closed_page_and_is_stopped_by_a_later_one(train, space, gpu):
+    gpu.reset()
+    train.locator("#train-start").click()
+    expect(train.locator("#train-stop")).to_be_visible()
+    (run,) = project_of(train, space.workspace).runs()
+    (run.path / "slow").write_text("0.4")
+    expect(train.locator("#train-state")).to_contain_text(re.compile(r"Step \d+ of"), timeout=WAIT)
+    train.reload()
+    train.get_by_role("tab", name=re.compile("^Train")).click()
+    expect(train.locator("#train-stop")).to_be_visible()
+    train.locator("#train-stop").click()
+    expect(train.locator("#train-state")).to_contain_text("stopped at step", timeout=WAIT)
+    expect(train.locator("#train-continue")).to_have_text("Continue on ZeroGPU")
+    expect(train.locator("#train-on-cpu")).to_have_text("Continue on the CPU")
+    assert run.status == "paused" and run.checkpoints()
