@@ -27,7 +27,7 @@ from pipeline.errors import PipelineError
 
 COMMANDS = {
     "demo": demo.demo, "import": data.import_, "lint": data.lint, "train": training.train, "evaluate": answers.evaluate,
-    "chat": answers.chat, "export": artifacts.export, "inspect": artifacts.inspect, "push": pushing.push,
+    "chat": answers.chat, "export": artifacts.export, "inspect": artifacts.inspect, "push": pushing.push, "fetch": pushing.fetch,
     "share": sharing.share, "jobs": remote.jobs,
 }  # fmt: skip
 DONE, FAILED, USAGE, INTERRUPTED, ENDED = 0, 1, 2, 130, 143  # the last two are 128 + SIGINT and 128 + SIGTERM, as shells count

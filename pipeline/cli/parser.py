@@ -133,6 +133,7 @@ def _push(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository, of your account or of an organization of yours")
     stage.add_argument("--public", action="store_true", help="everybody may see it (default: you alone)")
     stage.add_argument("--overwrite", action="store_true", help="replace files of the same name in a repository that exists")
+    stage.add_argument("--checkpoint", action="store_true", help="keep a training that is not over: another machine goes on")
     parts = f"what goes: {', '.join(PARTS)} (default: {' '.join(USUAL)})"
     stage.add_argument("--include", nargs="+", choices=PARTS, metavar="PART", help=parts)
 
@@ -146,9 +147,14 @@ def _share(stage: argparse.ArgumentParser) -> None:
     stage.add_argument("--out", type=_path, metavar="DIR", help="only write the folder, which runs on any computer; needs no account")
 
 
+def _fetch(stage: argparse.ArgumentParser) -> None:
+    stage.add_argument("repo", metavar="USER/NAME", help="where push --checkpoint has kept it")
+    stage.add_argument("--out", type=_path, required=True, metavar="RUN", help="the new run folder")
+
+
 _WORDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "demo": _demo, "import": _import, "lint": _lint, "train": _train, "evaluate": _evaluate, "chat": _chat, "export": _export,
-    "inspect": _inspect, "push": _push, "share": _share, "jobs": _jobs,
+    "inspect": _inspect, "push": _push, "fetch": _fetch, "share": _share, "jobs": _jobs,
 }  # fmt: skip
 
 
