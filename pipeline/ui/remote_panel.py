@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -20,8 +21,9 @@ from pipeline.hub.job_cost import Flavor
 from pipeline.model import find_base
 from pipeline.runs import Run
 from pipeline.ui import account, remote_watch, settings
+from pipeline.ui.errands import Errand
 from pipeline.ui.session import Page, find_project, project_of, run_of
-from pipeline.ui.state import known
+from pipeline.ui.state import known, next_title
 from pipeline.ui.widgets import count, door, esc, note
 from pipeline.ui.work_view import bar, headline
 
@@ -43,10 +45,13 @@ def offer(page: Page, run_id: Any, choices: list[Any]) -> None:
         cost = gr.HTML(elem_id="jobs-cost")
         with gr.Row(elem_classes="actions"):
             start = gr.Button("Train in a Job", visible=False, elem_id="jobs-start")
-    part.expand(show_offer, [page.key, hardware, *choices], [hardware, cost, start], show_progress="minimal")
-    changed = [hardware.input, *(choice.change for choice in choices)]
-    gr.on(changed, price, [page.key, hardware, *choices], [cost, start], trigger_mode="always_last", **QUIET)
-    start.click(begin, [page.key, hardware, *choices], run_id).success(**page.touch())
+            onward = gr.Button("Go on in a Job", visible=False, elem_id="jobs-onward")
+    given, shown = [page.key, run_id, hardware, *choices], [cost, start, onward]
+    part.expand(show_offer, given, [hardware, *shown], show_progress="minimal")
+    changed = [hardware.input, run_id.change, *(choice.change for choice in choices)]
+    gr.on(changed, price, given, shown, trigger_mode="always_last", **QUIET)
+    start.click(begin, [page.key, hardware, *choices], [run_id, cost], show_progress="hidden").then(**page.touch())
+    onward.click(hand_over, [page.key, run_id, hardware], cost, show_progress="hidden").then(**page.touch())
 
 
 def away_part(page: Page, run_id: Any) -> None:
@@ -66,9 +71,8 @@ def away_part(page: Page, run_id: Any) -> None:
     run_id.change(show_away, [page.key, run_id], live, **QUIET)
     timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
-    fetch.click(bring, [page.key, run_id]).success(**page.touch())
-    again.click(go_on, [page.key, run_id]).success(**page.touch())
-    cancel.click(end, [page.key, run_id]).success(**page.touch())
+    for button, action in ((fetch, bring), (again, go_on), (cancel, end)):
+        button.click(action, [page.key, run_id], state, show_progress="hidden").then(**page.touch())
 
 
 # -- a new run
@@ -86,25 +90,39 @@ def flavors(token: str | None) -> list[Flavor]:
 
 
 @door
-def show_offer(key: Any, oauth: gr.OAuthToken | None, hardware: Any, *choices: Any) -> list[Any]:
+def show_offer(key: Any, oauth: gr.OAuthToken | None, run_id: Any, hardware: Any, *choices: Any) -> list[Any]:
     """What there is to choose from, or why not."""
     try:
         found = flavors(account.need_token(oauth))
     except PipelineError as problem:
-        return [HIDE, note(str(problem)), HIDE]
+        return [HIDE, note(str(problem)), HIDE, HIDE]
     names = [one.name for one in found]
     chosen = hardware if hardware in names else next((one.name for one in found if one.gpus), names[0] if names else None)
     listed = gr.update(choices=[(one.sentence(), one.name) for one in found], value=chosen, visible=True)
-    return [listed, *_price(key, chosen, choices)]
+    return [listed, *_price(key, run_id, chosen, choices)]
 
 
 @door
-def price(key: Any, hardware: Any, *choices: Any) -> tuple[Any, Any]:
+def price(key: Any, run_id: Any, hardware: Any, *choices: Any) -> list[Any]:
     """What the Job would take and cost with the settings as they are; nothing before the hardware was listed."""
-    return _price(key, hardware, choices) if hardware else ("", HIDE)
+    return _price(key, run_id, hardware, choices) if hardware else ["", HIDE, HIDE]
 
 
-def _price(key: Any, hardware: Any, choices: Any) -> tuple[Any, Any]:
+def _price(key: Any, run_id: Any, hardware: Any, choices: Any) -> list[Any]:
+    """The cost in words, and the two buttons: for a new run, and for the open one if it can go on in a Job."""
+    text, start = _price_of_new(key, hardware, choices)
+    run = _open(key, run_id)
+    if run is None or run.status == "done" or run.is_alive or remote.record(run) is not None:
+        return [text, start, HIDE]
+    try:
+        sentence = job_cost.estimate(job_cost.work_of(run), _flavor(hardware)).sentence()
+    except PipelineError:
+        return [text, start, HIDE]
+    text += f'<p class="quiet">Or {esc(run.title)}, from where it stopped: {esc(sentence)}.</p>'
+    return [text, start, gr.update(visible=True, value=f"Go on with {run.title} in a Job")]
+
+
+def _price_of_new(key: Any, hardware: Any, choices: Any) -> tuple[Any, Any]:
     try:
         chosen = settings.read(choices)
         found = known(find_project(key))
@@ -131,18 +149,42 @@ def _flavor(name: Any) -> Flavor:
 
 
 @door
-def begin(key: Any, oauth: gr.OAuthToken | None, hardware: Any, *choices: Any) -> str:
-    """A new run with the settings as they stand, pushed and started in a Job; its id."""
-    token = account.need_token(oauth)
-    chosen, project = settings.read(choices), project_of(key)
-    flavor = job_cost.flavor(token, str(hardware))
-    base = find_base(chosen.base, token)
-    numbers = [int(run.title[4:]) for run in project.runs() if run.title.startswith("Run ") and run.title[4:].isdecimal()]
-    title = f"Run {max(numbers, default=0) + 1}"
-    run = train.prepare(project.dataset_path, settings.config(chosen), project.new_run_path(), base, title=title)
-    remote_watch.forget(run)
-    remote.start(run, flavor, token)
-    return run.id
+def begin(key: Any, oauth: gr.OAuthToken | None, hardware: Any, *choices: Any) -> Iterator[tuple[Any, Any]]:
+    """A new run with the settings as they stand, pushed and started in a Job: its id, and how far that is."""
+    token, project = account.need_token(oauth), project_of(key)
+    chosen, made = settings.read(choices), []
+
+    def work(progress: Callable[[float, str], None]) -> None:
+        flavor = job_cost.flavor(token, str(hardware))
+        base = find_base(chosen.base, token, progress)
+        config, path = settings.config(chosen), project.new_run_path()
+        remote.shared_config(resolve(config, base.embedded, base.context), flavor.processes)
+        made.append(train.prepare(project.dataset_path, config, path, base, title=next_title(project)))
+        remote.start(made[0], flavor, token, progress=progress)
+
+    for said in _said(Errand(work)):
+        yield (made[0].id if said == "" and made else gr.skip()), said
+
+
+@door
+def hand_over(key: Any, oauth: gr.OAuthToken | None, run_id: Any, hardware: Any) -> Iterator[str]:
+    """The open run goes on in a Job, from its last checkpoint."""
+    run, token = run_of(key, run_id), account.need_token(oauth)
+
+    def work(progress: Callable[[float, str], None]) -> None:
+        remote.start(run, job_cost.flavor(token, str(hardware)), token, progress=progress)
+
+    yield from _said(Errand(work))
+
+
+def _said(errand: Errand) -> Iterator[str]:
+    """How far an errand is, then "" at its end. Raises PipelineError with its sentence if it failed."""
+    for now in errand.watch():
+        if not now.over.is_set():
+            yield bar(now.fraction, now.message)
+    yield ""
+    if errand.error:
+        raise PipelineError(errand.error)
 
 
 # -- the open run
@@ -235,27 +277,36 @@ def _links(where: remote.Remote) -> list[tuple[str, str]]:
 
 
 @door
-def bring(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
+def bring(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> Iterator[str]:
     """Fetch the result into the run."""
     run, token = run_of(key, run_id), account.need_token(oauth)
-    remote.refresh(run, token)
-    job_fetch.fetch(run, token)
+
+    def work(progress: Callable[[float, str], None]) -> None:
+        remote.refresh(run, token)
+        job_fetch.fetch(run, token, progress)
+
+    yield from _said(Errand(work))
 
 
 @door
-def go_on(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
-    """Another Job of the same kind, from the last checkpoint that was pushed."""
+def go_on(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> Iterator[str]:
+    """Another Job on the same hardware, from the last checkpoint that was pushed."""
     run, token = run_of(key, run_id), account.need_token(oauth)
     where = remote.record(run)
     if where is None:
         raise RunError(f"{run.title} was never given to a Job.")
-    remote_watch.forget(run)
-    remote.start(run, job_cost.flavor(token, where.flavor), token, where.repo)
+
+    def work(progress: Callable[[float, str], None]) -> None:
+        remote_watch.forget(run)
+        remote.start(run, job_cost.flavor(token, where.flavor), token, where.repo, progress)
+
+    yield from _said(Errand(work))
 
 
 @door
-def end(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> None:
+def end(key: Any, oauth: gr.OAuthToken | None, run_id: Any) -> str:
     """Cancel the Job."""
     run, token = run_of(key, run_id), account.need_token(oauth)
     remote.cancel(run, token)
     remote_watch.forget(run)
+    return ""

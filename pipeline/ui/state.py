@@ -16,6 +16,7 @@ from pipeline.errors import PipelineError
 from pipeline.export import artifacts
 from pipeline.runs import Project, Run
 from pipeline.tools import Issue, lint_tools
+from pipeline.train import is_away
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,16 @@ def _dataset_words(project: Project) -> str:
     return f"{words}, {found.must_fix} to fix" if found.must_fix else words
 
 
+def next_title(project: Project) -> str:
+    """The title of the next run: `Run 4` after `Run 3`, also when runs in between were deleted."""
+    numbers = [int(run.title[4:]) for run in project.runs() if run.title.startswith("Run ") and run.title[4:].isdecimal()]
+    return f"Run {max(numbers, default=0) + 1}"
+
+
 def _train_words(run: Run) -> str:
     info = run.info
     if run.status == "done":
         return f"done, {duration(info['seconds'])}"
     if run.status in ("training", "paused") and info["total_steps"]:
         return f"{'running' if run.status == 'training' else 'paused'}, {percent(info['steps'] / info['total_steps'])}"
-    return {"new": "waiting", "failed": "failed"}.get(run.status, run.status)
+    return "in a Job" if is_away(run) else {"new": "waiting", "failed": "failed"}.get(run.status, run.status)
