@@ -115,7 +115,9 @@ public enum FunctionGemma {
   ///
   /// Nil if the request spells a control token: the model would read it as one.
   public static func renderPrompt(request: String, developer: String, declarations: String) -> String? {
-    if controlTokens.contains(where: { request.contains($0) }) { return nil }
+    // By units: to Swift's own search a token with a combining character behind it would not be there.
+    let reader = Reader(request)
+    if reader.units.indices.contains(where: { reader.token($0) != "" }) { return nil }
     let start = "\(bos)<start_of_turn>developer\n\(trim(developer))\(declarations)<end_of_turn>\n"
     return "\(start)<start_of_turn>user\n\(trim(request))<end_of_turn>\n<start_of_turn>model\n"
   }
