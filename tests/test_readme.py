@@ -51,10 +51,10 @@ def test_the_space_and_the_laptop_get_the_same_gradio():
     assert requirements("requirements.txt")["gradio"].specifier.contains(str(FRONT["sdk_version"]))
 
 
-def test_zero_gpu_is_suggested_only_with_something_that_uses_it():
-    """A ZeroGPU Space without a function decorated with spaces.GPU refuses to start."""
-    uses = any("spaces.GPU" in path.read_text("utf-8") for path in ROOT.glob("pipeline/ui/*.py"))
-    assert FRONT["suggested_hardware"].startswith("zero") <= uses
+def test_zero_gpu_is_suggested_because_one_module_uses_it():
+    """A ZeroGPU Space without a function decorated with spaces.GPU refuses to start, and one with it is of no use elsewhere."""
+    uses = [path.name for path in ROOT.glob("pipeline/**/*.py") if re.search(r"^@spaces\.GPU\b", path.read_text("utf-8"), re.M)]
+    assert uses == (["zerogpu.py"] if FRONT["suggested_hardware"] == "zero-a10g" else [])
 
 
 def test_requirements_suit_a_zero_gpu_space_and_the_tested_versions():
