@@ -7,6 +7,7 @@ their control tokens. Waiting in line and keeping few of them is for whoever ask
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -48,7 +49,8 @@ class Served:
             stderr=self._log,
         )  # fmt: skip
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         self._asking = threading.Lock()
         try:
             self._ask({"path": str(self.path.resolve())}, opening, "opened")
@@ -73,6 +75,10 @@ class Served:
     def _end(self) -> None:
         self._child.kill()
         self._child.wait()
+        self._reader.join(timeout=5)
+        with contextlib.suppress(OSError):  # what it never read
+            self._child.stdin.close()
+        self._child.stdout.close()
         self._log.close()
 
     def _ask(self, job: dict[str, Any], within: float, done: str) -> dict[str, Any]:
