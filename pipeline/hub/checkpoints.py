@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ BASE = {"id", "path", "revision", "embedded", "label"}
 MIB = 2**20
 TABLE, WEIGHTS, EVERYTHING = 64 * MIB, 4096 * MIB, 8192 * MIB
 """Most bytes of a text, of a file of numbers, and of all: the 270M model's checkpoint in float32 has 3.2 GB."""
+BETWEEN, RESTS, LOOK = 60.0, 120.0, 1.0
+"""Seconds between two pushes of one training; without a process after which it rests; between two looks at its folder."""
 _CHECKPOINT = re.compile(rf"run/checkpoints/(checkpoint-\d{{1,9}})/({'|'.join(map(re.escape, STATE))})")
 _IGNORED = re.compile(r"\.gitattributes|README\.md")
 CARD = """---
@@ -74,6 +77,29 @@ def push_checkpoint(run: Run, repo: str, token: str | None, progress: Progress |
         )  # fmt: skip
     finally:
         shutil.rmtree(held, ignore_errors=True)
+
+
+def keep(run: Run, repo: str, token: str | None, progress: Progress | None = None) -> Pushed:
+    """`push_checkpoint` now, and again for each new checkpoint, until the training ends or rests. Returns the last push.
+
+    Of checkpoints that come faster than one in BETWEEN seconds only the last goes. Raises HubError if a push fails twice in a row.
+    """
+    pushed, step, failed, rest = None, 0, False, time.monotonic()
+    report = progress or (lambda fraction, message: None)
+    while True:
+        last, began = run.last_checkpoint, time.monotonic()
+        if pushed is None or (last is not None and last.step > step):
+            try:
+                pushed, step, failed = push_checkpoint(run, repo, token, report), last.step if last else 0, False
+                report(1.0, f"Step {step} is kept; the next checkpoint goes there too")
+            except HubError:
+                if failed or pushed is None:
+                    raise
+                failed = True
+            rest = time.monotonic()
+        if run.status in ("done", "failed") or (not run.is_alive and time.monotonic() - rest > RESTS):
+            return pushed
+        time.sleep(max(LOOK, BETWEEN - (time.monotonic() - began)) if run.is_alive else LOOK)
 
 
 def fetch_run(repo: str, token: str | None, path: Path, progress: Progress | None = None, *, owner: bool = False) -> Run:
