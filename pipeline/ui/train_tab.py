@@ -18,12 +18,12 @@ from pipeline import slots, train
 from pipeline.config import TrainConfig
 from pipeline.errors import PipelineError, RunError
 from pipeline.model import BaseModel, find_base, on_zero_gpu, recorded
-from pipeline.runs import Project, Run
-from pipeline.ui import account, gpu_plan, gpu_runs, gpu_view, jobs, remote_panel, settings, train_view
+from pipeline.runs import Run
+from pipeline.ui import account, gpu_plan, gpu_runs, gpu_view, jobs, keep_panel, remote_panel, settings, train_view
 from pipeline.ui.errands import Errand
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
-from pipeline.ui.state import known
+from pipeline.ui.state import known, next_title
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
 from pipeline.ui.work_view import bar
@@ -55,13 +55,13 @@ def build(page: Page) -> None:
 
     with gr.Column(visible=False, elem_id="train-run") as run_part:
         state = gr.HTML(elem_id="train-state")
+        remote_panel.away_part(page, run_id)
         with gr.Row(elem_classes="actions"):
             forward = gr.Button("See how well it does", variant="primary", visible=False, elem_id="train-next")
             resume = gr.Button("Continue", variant="primary", visible=False, elem_id="train-continue")
             on_cpu = gr.Button("Go on on the CPU", visible=False, elem_id="train-on-cpu")
             stop = gr.Button("Stop", visible=False, elem_id="train-stop")
             again = gr.Button("Start over", visible=False, elem_id="train-over")
-        remote_panel.away_part(page, run_id)
         numbers = gr.HTML(elem_id="train-facts")
         plot = gr.LinePlot(
             x="step", y="loss", color="of", color_map=COLOURS, x_title="step", y_title="loss",
@@ -84,6 +84,7 @@ def build(page: Page) -> None:
         with gr.Accordion("The same as a command", open=False, elem_id="train-command-part"):
             command = gr.Code(language="shell", lines=2, interactive=False, show_label=False, elem_id="train-command", wrap_lines=True)
     earlier = pickable(elem_id="train-runs")
+    keep_panel.build(page, run_id)
 
     live = [state, forward, resume, on_cpu, stop, again, numbers, plot, samples, log_part, log, timer, seen]
     around = [nothing, to_dataset, run_part, setup, heading, earlier, run_id]
@@ -314,7 +315,7 @@ def _new_run(key: Any, dataset: Path, config: TrainConfig, base: BaseModel, plac
     in_slots = on_zero_gpu() and place != CPU
     if in_slots and config.save_steps is None:
         config = replace(config, save_steps=slots.SAVE_STEPS)
-    run = train.prepare(dataset, config, project.new_run_path(), base, title=_next_title(project))
+    run = train.prepare(dataset, config, project.new_run_path(), base, title=next_title(project))
     if in_slots:
         _begin_slots(key, run, left)
     else:
@@ -325,12 +326,6 @@ def _new_run(key: Any, dataset: Path, config: TrainConfig, base: BaseModel, plac
 def _begin_slots(key: Any, run: Run, left: Any) -> None:
     remaining = gpu_plan.read(left)
     gpu_runs.begin(run, key["session"], *_gpu_work(run), remaining.seconds if remaining else None)
-
-
-def _next_title(project: Project) -> str:
-    """`Run 4` after `Run 3`, also when runs in between were deleted."""
-    numbers = [int(run.title[4:]) for run in project.runs() if run.title.startswith("Run ") and run.title[4:].isdecimal()]
-    return f"Run {max(numbers, default=0) + 1}"
 
 
 @door
