@@ -6,7 +6,7 @@ Tools and rows             schema, tools, declarations (what is lost) -> example
 The wire format            functiongemma (prompts), functiongemma_parser and _values (replies) -> packing (integers that share a prefix)
 Runs                       runs (the layout on disk)
 Models                     model (find, load, generate), prefix_generate, prefix_attention, trainer, callbacks -> train -> evaluate, scores
-Files for phones           export/, runtimes (run one for real)
+Files for phones           export/, runtimes (run one for real), engine, serving (keep one open), simulated (what a function might return)
 Entrances                  cli/ (python -m pipeline), ui/ (the only place that imports gradio)
 Material                   base/ (the embedded model and how it was made), samples/ (the sample project)
 

@@ -12,6 +12,8 @@
     *_tab         one step each: `build(page)`
     account, header      whose Hub account acts; the line at the top of the page
     api           four functions for programs, over HTTP and as MCP tools
+    solo, answer_view, demo_app   the playground for one model alone: what it shows, and a shared demo's app.py
+    visit, share_panel, errands   a public model of the Hub by its name; a demo shared; what takes a while in this process
     layout, theme the page: header, first page, five steps; how every page looks
     warmth        the heavy packages, loaded in the background
 """

@@ -66,7 +66,6 @@ def build(shown: solo.Model) -> gr.Blocks:
 
 if __name__ == "__main__":
     build(model()).queue(max_size=WAITING, default_concurrency_limit=4).launch(
-        server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), server_port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         theme=theme.theme(), css_paths=theme.CSS, show_error=False, run_history=False, enable_monitoring=False, max_file_size="1mb",
         footer_links=["gradio", "settings"], ssr_mode=False,
     )  # fmt: skip
