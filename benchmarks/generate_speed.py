@@ -14,14 +14,12 @@ peer, else the faster of two counts. It does not know whether the machine was qu
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-from parts import measure, shape, work
+from parts import command, measure, shape, work
 
 PREFIX, USER, NEW, REQUESTS = 600, 25, 30, 64
 BATCHES = (64, 16)  # of the peer
@@ -174,28 +172,20 @@ def report(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Evaluation speed of shared-prefix decoding against plain batched generate.")
-    parser.add_argument("--quick", action="store_true", help="one batch size of the peer; 8 minutes on 2 cores")
+    parser = command.parser(
+        "Evaluation speed of shared-prefix decoding against plain batched generate.", "one batch size of the peer; 8 minutes on 2 cores"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is run (default: 3)")
     parser.add_argument("--minutes", type=float, help="start no round that would end later (default: 7.8 with --quick, else none)")
     parser.add_argument("--requests", type=int, default=REQUESTS, help=f"default: {REQUESTS}")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
     parser.add_argument("--dtypes", choices=("float32", "bfloat16"), nargs="+", help="default: float32 and the faster one here")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, as they come")
-    parser.add_argument("--shape", choices=tuple(shape.SHAPES), default="270m", help=argparse.SUPPRESS)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(json.loads(options.child))
+    if (options := command.given(parser, child)) is None:
         return
     if options.rounds < 1 or options.requests < 2:
         parser.error("--rounds must be at least 1 and --requests at least 2")
-    import torch
-
     from pipeline import model as models
 
-    models.quiet()
-    torch.set_num_threads(models.cpu_threads())
     options.minutes = options.minutes or (7.8 if options.quick else None)
     device = options.device or models.choose_device()
     chosen = models.choose_dtype(device)

@@ -23,16 +23,14 @@ are the same work on other random tokens. The optimiser is timed whole. It does 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from parts import measure, shape, work
+from parts import command, measure, shape, work
 
 STEP = 32  # examples of an optimiser step
 USER, COMPLETION = 25, 30  # tokens
@@ -251,8 +249,10 @@ def report(found: dict[str, Any], targets: dict[str, dict[int, float]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Training speed of prefix-sharing packs against TRL, on the 270M shape.")
-    parser.add_argument("--quick", action="store_true", help="one batch of the peers' steps, no variants; 8 minutes on 2 cores")
+    parser = command.parser(
+        "Training speed of prefix-sharing packs against TRL, on the 270M shape.",
+        "one batch of the peers' steps, no variants; 8 minutes on 2 cores",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each side is run (default: 3)")
     parser.add_argument("--minutes", type=float, help="start no round that would end later (default: 7.8 with --quick, else none)")
     parser.add_argument("--batches", type=int, help="batches of a peer's step that are timed (default: 1 with --quick, else all)")
@@ -260,21 +260,12 @@ def main() -> None:
     parser.add_argument("--prefixes", type=int, nargs="+", default=[300, 600, 900], help="shared tokens (default: 300 600 900)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: the GPU if there is one")
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), help="default: the faster one here")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here, as they come")
-    parser.add_argument("--shape", choices=tuple(shape.SHAPES), default="270m", help=argparse.SUPPRESS)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.child:
-        child(json.loads(options.child))
+    if (options := command.given(parser, child)) is None:
         return
     if options.rounds < 1 or min(options.prefixes) < 1 or (options.batches or 1) < 1:
         parser.error("--rounds, --prefixes and --batches must be at least 1")
-    import torch
-
     from pipeline import model as models
 
-    models.quiet()
-    torch.set_num_threads(models.cpu_threads())
     options.prefixes.sort()
     if options.quick:
         options.minutes, options.batches = options.minutes or 7.8, options.batches or 1

@@ -80,19 +80,20 @@ def _litert(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: c
     if not cache or not (found["model"] or {}).get("prefill_lengths"):
         raise ExportError(f"{path.name} holds no model that LiteRT-LM can run: {(found['problems'] or ['no signatures were found'])[0]}")
     texts = []
-    with _engine(path) as engine:
+    with engine(path) as opened:
         for number, prompt in enumerate(prompts, 1):
             text = prompt.removeprefix(BOS)  # the session writes it
-            length = len(engine.tokenize(text)) + 1
+            length = len(opened.tokenize(text)) + 1
             if length >= cache:
                 raise ExportError(f"A prompt of {length} tokens does not fit into the {cache} of {path.name}; raise --cache-length.")
-            texts.append(_ask(litert_lm, engine, text, min(max_new_tokens, cache - length), path))
+            texts.append(_ask(litert_lm, opened, text, min(max_new_tokens, cache - length), path))
             progress(number / len(prompts), f"{number} of {len(prompts)} answers")
     return texts
 
 
 @contextmanager
-def _engine(path: Path) -> Iterator[Any]:
+def engine(path: Path) -> Iterator[Any]:
+    """A `litert_lm.Engine` for a .litertlm or .task, in this process. Raises ExportError if it cannot be opened."""
     import litert_lm
 
     from pipeline.model import cpu_threads
@@ -101,11 +102,11 @@ def _engine(path: Path) -> Iterator[Any]:
     # Without a cache_dir the runtime leaves its compiled weights beside the model.
     with tempfile.TemporaryDirectory() as folder:
         try:
-            engine = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=cpu_threads()), cache_dir=folder)
+            made = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=cpu_threads()), cache_dir=folder)
         except RuntimeError as error:
             raise ExportError(f"LiteRT-LM cannot open {path.name} ({error}); it is no use on a phone either.") from error
-        with engine:  # it must outlive its sessions: the library crashes otherwise
-            yield engine
+        with made:  # it must outlive its sessions: the library crashes otherwise
+            yield made
 
 
 def _ask(litert_lm: Any, engine: Any, text: str, max_new_tokens: int, path: Path) -> str:
@@ -133,12 +134,12 @@ def _rendered(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
             raise NotImplementedError("nothing is called while prompts are compared")
 
     prompts = []
-    with _engine(path) as engine:
+    with engine(path) as opened:
         for one in conversations:
             *before, last = one["messages"]
             tools = [Declared(tool) for tool in one["tools"]]
             try:
-                with engine.create_conversation(messages=before, tools=tools, automatic_tool_calling=False) as chat:
+                with opened.create_conversation(messages=before, tools=tools, automatic_tool_calling=False) as chat:
                     prompts.append(chat.render_message_to_string(last))
             except RuntimeError as error:
                 raise ExportError(f"The chat template inside {path.name} fails on the first message ({error}).") from error

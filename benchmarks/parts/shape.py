@@ -6,6 +6,8 @@ Speed and memory depend on shapes, not on what a model has learned. Nothing here
 from __future__ import annotations
 
 import random
+import shutil
+from pathlib import Path
 from typing import Any
 
 from pipeline.packing import IGNORE, TokenizedExample
@@ -62,3 +64,28 @@ def examples(count: int, prefix: int, user: int, completion: int, seed: int = 0)
         context, answer = shared + tokens(draw, user), tokens(draw, completion)
         made.append(TokenizedExample(context + answer, [IGNORE] * len(context) + answer, prefix + user - 1))
     return made
+
+
+def checkpoint(folder: Path, shape: str, certain: bool = False) -> None:
+    """A random model in bfloat16, as FunctionGemma's is stored, with the embedded base's tokenizer: 2,048 pieces for 262,144 rows.
+
+    A `certain` one repeats the last token for ever, whatever number format its weights are stored in: the layers hardly change what the
+    embedding says, which is nearest to itself, and rows without a piece are short. It costs what any other costs, and can be verified.
+    """
+    import torch
+
+    from pipeline.hub.access import TOKENIZER_FILES
+    from pipeline.model import EMBEDDED, load_tokenizer
+
+    model = random_model(shape, "bfloat16")
+    for file in TOKENIZER_FILES:
+        if (EMBEDDED / file).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(EMBEDDED / file, folder / file)
+    if certain:
+        with torch.no_grad():
+            model.model.embed_tokens.weight[len(load_tokenizer(folder)) :] *= 0.1
+            for layer in model.model.layers:
+                for norm in (layer.post_attention_layernorm, layer.post_feedforward_layernorm):
+                    norm.weight.fill_(-0.99)  # Gemma multiplies by 1 + weight
+    model.save_pretrained(folder)

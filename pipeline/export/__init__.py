@@ -128,6 +128,8 @@ def export_checkpoint(
         progress_end(0.0, "Comparing the answers")
         found = verify.compare(source.checkpoint, rows, ours, theirs, exact)
         verify.require(found, made.name, exact)
+        if maker is gguf:
+            details |= gguf.second_opinion(source, made, rows, ours, length, step(0.95, 1.0, "Asking llama.cpp"))
         size, sha256 = _measure(made)
         final = folder / made.name
         if final.is_dir():

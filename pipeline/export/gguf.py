@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import child, runtimes
-from pipeline.errors import ExportError
-from pipeline.export import containers, readback, tokenizer
+from pipeline import child, llamacpp, runtimes
+from pipeline.errors import ExportError, PipelineError
+from pipeline.export import containers, readback, tokenizer, verify
 from pipeline.export.inspect import inspect
 from pipeline.export.source import Row, Source
 from pipeline.functiongemma import BOS, END_OF_TURN, EOS, START_RESPONSE, STOP_TOKENS
@@ -61,6 +61,25 @@ def _read_back(source: Source, out: Path, quantize: str) -> dict[str, Any]:
 def answers(source: Source, file: Path, rows: Sequence[Row], max_new_tokens: int, progress: child.Progress) -> list[str]:
     """The file's own greedy answers, in transformers."""
     return runtimes.answers(file, [row.prompt for row in rows], max_new_tokens, progress)
+
+
+def second_opinion(
+    source: Source, file: Path, rows: Sequence[Row], ours: Sequence[verify.Answer], max_new_tokens: int, progress: child.Progress
+) -> dict[str, Any]:
+    """What llama.cpp makes of the file, where it is installed: {"llama_cpp": {"with", and how its answers compare}}; else {}.
+
+    Raises ExportError if its answers are not good enough. If it cannot run the file at all, as versions older than Gemma 3 cannot, the
+    reason stands under "problem": the file has another reader.
+    """
+    if (name := llamacpp.installed()) is None:
+        return {}
+    try:
+        theirs = llamacpp.answers(file, [row.prompt for row in rows], max_new_tokens, progress)
+    except PipelineError as error:
+        return {"llama_cpp": {"with": name, "problem": str(error)}}
+    found = verify.compare(source.checkpoint, rows, ours, theirs, exact=False)
+    verify.require(found, f"{file.name} in llama.cpp", exact=False)
+    return {"llama_cpp": {"with": name, **found.to_json()}}
 
 
 def quantization(name: str | None) -> str:
