@@ -53,7 +53,7 @@ class Filter:
             return False
         if self.problem != EVERY_ROW and self.problem != worst(known, index):
             return False
-        wanted = self.text.casefold().strip()
+        wanted = (self.text or "").casefold().strip()
         return not wanted or any(wanted in text.casefold() for text in _texts(example))
 
 

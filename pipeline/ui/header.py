@@ -100,12 +100,12 @@ def sign_in() -> gr.LoginButton | None:
     return gr.LoginButton(SIGN_IN, SIGN_OUT, size="sm", scale=0, min_width=90, elem_id="sign-in")
 
 
-def place_sign_in(button: gr.LoginButton | None) -> None:
+def place_sign_in(button: gr.LoginButton | None, demo: gr.Blocks) -> None:
     """Put the button where this is called, and let it come back to the project and the step that were open."""
     if button is not None:
         button.render()
         button.click(None, button, None, js=THERE_AND_BACK)
-        button.attach_load_event(button._check_login_status, None)
+        demo.load(button._check_login_status, None, button, show_progress="hidden")
 
 
 def copy_card() -> None:

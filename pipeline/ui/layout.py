@@ -198,7 +198,7 @@ def build() -> gr.Blocks:
             leave = gr.Button("All projects", size="sm", visible=False, scale=0, min_width=110)
             take = gr.Button("Download", size="sm", visible=False, scale=0, min_width=100, elem_id="take-project")
             taken = gr.DownloadButton(visible="hidden", elem_id="project-file")
-            header.place_sign_in(sign_in)
+            header.place_sign_in(sign_in, demo)
         with gr.Column(visible=False, elem_id="home") as home:
             lost = gr.HTML(visible=False)
             gr.HTML(HERO)
