@@ -126,6 +126,12 @@ def test_what_is_no_model_of_this_kind_is_refused_before_it_is_used(hub, weights
     assert not list(tmp_path.glob("*/*/found.json"))
 
 
+def test_whoever_brings_functions_needs_none_of_the_repository(hub, weights, tmp_path):
+    hub.repo("alice/lamp", {name: data for name, data in weights.items() if not name.endswith("tools.json")})
+    found = public.fetch("alice/lamp", tmp_path, need_tools=False)
+    assert found.tools == () and found.source.is_dir()
+
+
 def test_a_wrong_kind_costs_no_large_download(hub, weights, tmp_path):
     hub.repo("alice/lamp", weights | {"config.json": b'{"model_type": "llama"}'})
     with pytest.raises(PipelineError):

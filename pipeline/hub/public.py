@@ -68,15 +68,16 @@ def name_in(text: Any) -> str:
     return hub.check_repo_id(address[1] if address else words)
 
 
-def fetch(repo: str, cache: str | Path, progress: Progress | None = None) -> PublicModel:
+def fetch(repo: str, cache: str | Path, progress: Progress | None = None, need_tools: bool = True) -> PublicModel:
     """The newest commit of `repo`, from `cache` if it is there. Raises HubError, or PipelineError for a model that is not FunctionGemma's.
 
-    Every call asks the Hub anew whether the model is still public.
+    Without `need_tools` a repository may lack tools.json: whoever asks then brings functions of their own. Every call asks the Hub anew
+    whether the model is still public.
     """
     repo, progress = hub.check_repo_id(repo), progress or (lambda fraction, message: None)
     progress(0.0, f"Asking the Hub for {repo}")
     commit, files = _listed(repo)
-    wanted = _chosen(repo, files)
+    wanted = _chosen(repo, files, need_tools)
     home = _home(cache, repo)
     home.mkdir(parents=True, exist_ok=True)
     with exclusive(home):
@@ -122,10 +123,10 @@ def _listed(repo: str) -> tuple[str, dict[str, int]]:
     return info.sha, {one.rfilename: one.size or 0 for one in info.siblings or ()}
 
 
-def _chosen(repo: str, files: Mapping[str, int]) -> dict[str, str]:
+def _chosen(repo: str, files: Mapping[str, int], need_tools: bool) -> dict[str, str]:
     """Path in the repository -> name here, of what is fetched. Raises PipelineError where something is missing or too large."""
     tools = _nearest(files, "tools.json")
-    if tools is None:
+    if tools is None and need_tools:
         raise PipelineError(f"{repo} holds no tools.json, which says what the model can call; it was not pushed by this studio.")
     bundles = sorted((one for one in files if one.endswith(".litertlm") and one.count("/") < 3), key=lambda one: ("int8" not in one, one))
     if bundles:
@@ -142,9 +143,9 @@ def _chosen(repo: str, files: Mapping[str, int]) -> dict[str, str]:
     size = sum(files[one] for one in model)
     if size > MAX_MODEL:
         raise PipelineError(f"{repo} has {size / 1e9:.1f} GB of weights; models up to {MAX_MODEL / 1e9:.1f} GB are opened here.")
-    wanted = {**model, tools: "tools.json"}
+    wanted = {**model, tools: "tools.json"} if tools else model
     rows = _nearest(files, "examples.jsonl")
-    if rows is not None and files[rows] <= MAX_SMALL["examples.jsonl"]:
+    if tools and rows and files[rows] <= MAX_SMALL["examples.jsonl"]:
         wanted[rows] = "examples.jsonl"
     for path, name in wanted.items():
         if files[path] > MAX_SMALL.get(name, MAX_MODEL):
@@ -211,6 +212,8 @@ def _check_bundle(file: Path, repo: str) -> None:
 
 
 def _tools(file: Path, repo: str) -> tuple[ToolSpec, ...]:
+    if not file.is_file():
+        return ()
     try:
         tools = tools_from_json(file.read_bytes())
     except PipelineError as error:
