@@ -25,15 +25,18 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
     """Place the panel inside the export step, and wire it. `run_id` is the run that the step shows."""
     with gr.Column(elem_classes="card", elem_id="app-kit"):
         gr.HTML(HEAD)
-        take = gr.Button("Download the app kit", elem_id="app-kit-make")
         state = gr.HTML(visible=False, elem_id="app-kit-state")
-        file = gr.DownloadButton("The app kit", visible="hidden", elem_id="app-kit-file")
+        with gr.Row(elem_classes="actions"):
+            take = gr.Button("Download the app kit", elem_id="app-kit-make")
+        file = gr.DownloadButton("The app kit", elem_id="app-kit-file")  # clicked by SAVE, never seen
     take.click(make, [page.key, run_id], [state, file], show_progress="hidden").success(None, None, None, js=SAVE)
 
 
 @door
 def make(key: Any, run_id: Any) -> list[Any]:
     """Write the kit beside the run's files, say what is in it, and hand the visitor the .zip."""
-    kit = appkit.write(run_of(key, run_id))
-    words = f"{kit.vectors} test vectors, {size(kit.size)}. README.md in it says how to use it, and how far each language was checked."
+    run = run_of(key, run_id)
+    kit = appkit.write(run)
+    found = f"{run.title}: {kit.vectors} test vectors, {size(kit.size)}."
+    words = f"{found} README.md in it says how to use it, and how far each language was checked."
     return [gr.update(value=note(words), visible=True), hand_over(Path(kit.archive), key["session"], kit.sha256)]

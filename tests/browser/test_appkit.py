@@ -57,15 +57,18 @@ def test_the_module_reads_the_golden_vectors_in_chromium(served, page):
 
 
 def test_one_click_downloads_the_kit_of_the_chosen_run(visitor, project, tmp_path):
-    run = make_run(project)
+    runs = [make_run(project, "First"), make_run(project, "Second")]
     shown(visitor, "Export")
-    panel = visitor.locator("#app-kit")
+    panel, picker = visitor.locator("#app-kit"), visitor.locator("#export-run input")
     expect(panel).to_contain_text("Dart, Kotlin, Swift, JavaScript, Python")
-    with visitor.expect_download() as started:
-        panel.get_by_role("button", name="Download the app kit").click()
-    started.value.save_as(tmp_path / "kit.zip")
-    expect(panel).to_contain_text("test vectors")
-    with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
-        names = archive.namelist()
-    assert {"run-1-app-kit/README.md", "run-1-app-kit/dart/tools.dart"} <= set(names)
-    assert (tmp_path / "kit.zip").read_bytes() == Path(appkit.write(run, tmp_path).archive).read_bytes()
+    for run in runs:
+        picker.click()
+        visitor.get_by_role("option", name=run.title).click()
+        expect(picker).to_have_value(run.title)
+        with visitor.expect_download() as started:
+            panel.get_by_role("button", name="Download the app kit").click()
+        expect(panel).to_contain_text(f"{run.title}: 9")
+        started.value.save_as(tmp_path / "kit.zip")
+        with zipfile.ZipFile(tmp_path / "kit.zip") as archive:
+            assert {f"{run.title.lower()}-app-kit/{file}" for file in ("README.md", "dart/tools.dart")} <= set(archive.namelist())
+        assert (tmp_path / "kit.zip").read_bytes() == Path(appkit.write(run, tmp_path).archive).read_bytes()
