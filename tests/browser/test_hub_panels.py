@@ -1,4 +1,4 @@
-"""Pushing from the page: what goes, where to, a question before anything is replaced; a real browser against the local Hub."""
+"""Pushing, keeping and bringing back from the page, in a real browser against the local Hub: nothing is replaced unasked, no token anywhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import App
-from tests.browser.fake_runs import add_artifact, add_report, make_run, project_of, shown
+from tests.browser.fake_runs import add_artifact, add_checkpoint, add_report, make_run, project_of, shown
 from tests.local_hub import LocalHub
 
 
@@ -55,11 +55,11 @@ def push_button(page):
     return page.get_by_role("button", name=re.compile("^Push (to the Hub|again)$"))
 
 
-def picture(page, name):
+def picture(page, name, part="#push"):
     if folder := os.environ.get("STUDIO_PICTURES"):
         for width in (1280, 390):
             page.set_viewport_size({"width": width, "height": 900})
-            page.locator("#push").screenshot(path=f"{folder}/{name}-{width}.png")
+            page.locator(part).screenshot(path=f"{folder}/{name}-{width}.png")
         page.set_viewport_size({"width": 1280, "height": 900})
 
 
@@ -136,6 +136,32 @@ def test_an_organization_can_be_chosen_and_a_strange_name_is_refused(opened, hub
     page.locator("#push-name textarea, #push-name input").first.fill("lamp")
     push_button(page).click()
     expect(page.locator("#push-done")).to_contain_text("acme/lamp")
+
+
+def test_a_training_is_kept_and_comes_back(opened, hub, alice, own_app):
+    page, _ = opened
+    project = project_of(page, own_app.workspace)
+    run = make_run(project, "Run 2", status="paused", steps=40)
+    add_checkpoint(run, 40)
+    shown(page, "Train")
+    page.get_by_role("button", name="Keep it on the Hub").click()
+    page.locator("#keep-always").get_by_role("checkbox").uncheck()
+    expect(page.locator("#keep-name textarea, #keep-name input").first).to_have_value("sample-training")
+    page.get_by_role("button", name="Keep this training").click()
+    expect(page.locator("#keep-state")).to_contain_text("Kept in alice/sample-training")
+    assert hub.repos["model", "alice/sample-training"].private
+    picture(page, "keep", "#keep")
+    run.delete()
+    page.locator("#keep-from textarea, #keep-from input").first.fill("alice/none")
+    page.get_by_role("button", name="Bring it back").click()
+    expect(page.locator(".toast-body").last).to_contain_text("there is no alice/none on the Hub")
+    page.locator("#keep-from textarea, #keep-from input").first.fill("alice/sample-training")
+    page.get_by_role("button", name="Bring it back").click()
+    expect(page.locator("#keep-coming")).to_contain_text("It is here. Continue goes on with it.")
+    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_visible()
+    (back,) = (one for one in project.runs() if one.status == "paused")
+    assert (back.title, back.info["steps"], back.last_checkpoint.step) == ("Run 2", 40, 40)
+    back.delete()
 
 
 def test_the_token_is_nowhere(opened, hub, alice, own_app):
