@@ -32,7 +32,7 @@ EMBEDDED_NOTICE = (
 )
 DESTINATIONS = {
     "litertlm": "LiteRT-LM (Android, iOS, desktop), AI Edge Gallery",
-    "task": "flutter_gemma, MediaPipe LLM Inference",
+    "task": "flutter_edge_ai (flutter_gemma), MediaPipe LLM Inference",
     "tflite": "LiteRT, the bare model without tokenizer",
     "gguf": "llama.cpp, Ollama",
     "merged": "transformers, vLLM, further training",

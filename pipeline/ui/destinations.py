@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
+
+from pipeline.runs import Run
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ DESTINATIONS = (
         LITERT, "python",
     ),
     Destination(
-        "task", "Flutter", "flutter_gemma, .task",
-        "For Flutter apps with the flutter_gemma package, which writes the turns around the request itself.",
+        "task", "Flutter", "flutter_edge_ai, .task",
+        "For Flutter apps with the flutter_edge_ai package, flutter_gemma until 1.11, which writes the turns around the request itself.",
         LITERT, "typescript",
     ),
     Destination(
@@ -46,6 +47,11 @@ DESTINATIONS = (
         "For transformers, vLLM and further training: the checkpoint as Hugging Face lays it out, in one archive.",
         (("as trained", ""),), "python",
     ),
+    Destination(
+        "adapter", "LoRA adapter alone", "peft, .safetensors",
+        "What training added to the base, without the base: small to keep and to share. peft puts the two together.",
+        (("as trained", ""),), "python",
+    ),
 )  # fmt: skip
 BYTES_PER_PARAMETER = {"int8": 1.04, "int4": 0.54, "float32": 4.0, "q8_0": 1.09, "q4_0": 0.59, "float16": 2.0}
 """Measured on the 270M shape (268 million parameters): 280, 146, 1,075, 292, 158 and 539 MB."""
@@ -54,9 +60,11 @@ AROUND = 1e6
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def expected_size(model: Path, quantize: str) -> float:
-    """Bytes that the file of the checkpoint in `model` will have, within some percent."""
-    weights = sum(file.stat().st_size for file in model.glob("*.safetensors"))
-    settings = json.loads((model / "config.json").read_text("utf-8"))
+def expected_size(run: Run, format: str, quantize: str) -> float:
+    """Bytes that the run's file of this kind will have, within some percent."""
+    if format == "adapter":
+        return float(sum(file.stat().st_size for file in run.adapter_path.glob("*")))
+    weights = sum(file.stat().st_size for file in run.model_path.glob("*.safetensors"))
+    settings = json.loads((run.model_path / "config.json").read_text("utf-8"))
     parameters = weights / WIDTH.get(settings.get("dtype") or settings.get("torch_dtype") or "float32", 4)
     return parameters * BYTES_PER_PARAMETER[quantize] + AROUND if quantize else weights

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from pipeline.errors import RunError
-from pipeline.evaluate import EvalReport, compare, load_report
+from pipeline.evaluate import Comparison, EvalReport, compare, load_report
 from pipeline.runs import Run
+from pipeline.runtimes import RUNS
 from pipeline.ui import evaluate_view, jobs, work_view
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, run_of, workspace
@@ -135,7 +136,7 @@ def _results(run: Run | None, which: Any, tool: Any) -> list[Any]:
     tools = evaluate_view.tools_of(tuned)
     tool = tool if tool in {name for _, name in tools} else ""
     return [
-        evaluate_view.headline(base, tuned, _change(base, tuned)),
+        evaluate_view.headline(base, tuned, _change(base, tuned)) + evaluate_view.files(_files(run, tuned)),
         gr.update(visible=True),
         f'<div class="pair">{evaluate_view.by_tool(base, tuned)}{evaluate_view.verdicts(base, tuned)}</div>',
         evaluate_view.confusion(tuned),
@@ -146,6 +147,12 @@ def _results(run: Run | None, which: Any, tool: Any) -> list[Any]:
 
 def _change(base: EvalReport | None, tuned: EvalReport) -> Any:
     return compare(base, tuned) if base else None
+
+
+def _files(run: Run, tuned: EvalReport) -> list[tuple[EvalReport, Comparison]]:
+    """The exported files that were scored, each beside the tuned model."""
+    reports = [load_report(run, kind) for kind in RUNS]
+    return [(report, compare(tuned, report)) for report in reports if report]
 
 
 def _line() -> jobs.Line:

@@ -49,6 +49,22 @@ def _line(name: str, base: EvalReport | None, tuned: EvalReport, key: str, kind:
     return f'<div class="score-line {kind}"><span class="name">{esc(name)}</span><span>{line}</span></div>'
 
 
+def files(scored: Sequence[tuple[EvalReport, Comparison]]) -> str:
+    """Exported files on the same rows, each compared with the tuned model; nothing where none was scored."""
+    rows = []
+    for report, change in scored:
+        cells = "".join(
+            f"<td class=num>{percent(getattr(report, key))} <small>{percent(low)}-{percent(high)}</small></td>"
+            for key in ("exact_match", "tool_accuracy", "tolerant_match")
+            for low, high in (report.intervals[key],)
+        )
+        moved = f"{len(change.gained)} became right, {len(change.lost)} wrong" if change.gained or change.lost else "the same rows right"
+        rows.append(f"<tr><td><code>{esc(report.model)}</code></td>{cells}<td>{moved}</td></tr>")
+    numbers = "".join(f"<th class=num>{name}</th>" for name in ("exact match", "right tool", "forgiving"))
+    head = f"<th>File</th>{numbers}<th>against the tuned model</th>"
+    return _table("Exported files, on the same rows", head, rows) if rows else ""
+
+
 def _flips(change: Comparison) -> str:
     if not change.gained and not change.lost:
         return "No answer changed between right and wrong."

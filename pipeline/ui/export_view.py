@@ -1,11 +1,19 @@
-"""What an exported file, its check and its inside look like: HTML from records, nothing read, nothing decided."""
+"""What an exported file, its check, its score and its inside look like: HTML from records, nothing read, nothing decided."""
 
 from __future__ import annotations
 
+import re
+import time
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from pipeline.export import Artifact
-from pipeline.ui.destinations import Destination
+from pipeline.evaluate import EvalReport
+from pipeline.export import Artifact, compatibility
+from pipeline.ui import jobs
+from pipeline.ui.destinations import DESTINATIONS, Destination
+from pipeline.ui.jobs import Job
+from pipeline.ui.state import duration, percent
 from pipeline.ui.train_view import as_calls
 from pipeline.ui.widgets import count, esc, facts
 from pipeline.ui.work_view import headline, size
@@ -36,10 +44,72 @@ def made(artifact: Artifact) -> str:
         if rows
         else ""
     )
+    said = [artifact.details.get("lengths", ""), *artifact.details.get("warnings", ())]
+    more = "".join(f'<p class="quiet">{esc(sentence)}</p>' for sentence in said if sentence)
     return (
         f'<div class="made"><p class="verified">{esc(artifact.sentence)}</p><p class="quiet">Checked by running it. {esc(words)}</p>{table}'
-        f'<p class="sum"><span>SHA-256</span> <code>{esc(artifact.sha256)}</code></p></div>'
+        f'{more}<p class="sum"><span>SHA-256</span> <code>{esc(artifact.sha256)}</code></p></div>'
     )
+
+
+def scored(report: EvalReport, tuned: EvalReport | None) -> str:
+    """What a file is worth on all held-out rows, beside the model where that has been scored."""
+    low, high = report.intervals["exact_match"]
+    beside = f" The model itself: {percent(tuned.exact_match)}." if tuned else ""
+    return (
+        f'<p class="note scored"><b>{percent(report.exact_match)}</b> exactly right on {count(report.rows, "held-out row")}, '
+        f"95% interval {percent(low)} to {percent(high)}.{esc(beside)}</p>"
+    )
+
+
+KINDS = {
+    compatibility.RUNS: ("Runs", "good"), compatibility.SET: ("Set", ""), compatibility.NOT: ("Does not work", "bad"),
+    compatibility.OPEN: ("Not known", ""),
+}  # fmt: skip
+
+
+def places(artifact: Artifact) -> str:
+    """Where a file runs: places with their statements, each with its source; the first place is open."""
+    first, *others = compatibility.places(artifact)
+    return f'<div class="places">{_place(first, " open")}{"".join(map(_place, others))}</div>'
+
+
+def _place(place: compatibility.Place, open: str = "") -> str:
+    items = []
+    for one in place.statements:
+        word, kind = KINDS[one.kind]
+        text = re.sub("`([^`]+)`", r"<code>\1</code>", esc(one.text))
+        source = esc(one.source)
+        if "://" in one.source:
+            source = f'<a href="{source}" target="_blank" rel="noopener noreferrer">{esc(urlsplit(one.source).netloc)}</a>'
+        items.append(f'<li><em class="{kind}">{word}</em> {text} <small>{source}</small></li>')
+    return f"<details{open}><summary>{esc(place.name)}</summary><ul>{''.join(items)}</ul></details>"
+
+
+def history(made: Sequence[Job]) -> str:
+    """Exports that are over, the newest first: when, what, what became of it, how long it took."""
+    titles = {each.format: each.title for each in DESTINATIONS}
+    rows = []
+    for job in made:
+        options = dict(zip(job.args[2::2], job.args[3::2], strict=False))
+        format = options.get("--format", "")
+        what = f"{titles.get(format, format)} <code>{esc(' '.join(filter(None, (format, options.get('--quantize')))))}</code>"
+        what += " with turns" if "--wrap-turns" in options else ""
+        ago = f"{duration(time.time() - job.ended)} ago" if job.ended else ""
+        took = duration(job.ended - job.started) if job.started and job.ended else ""
+        rows.append(f"<tr><td>{ago}</td><td>{what}</td><td>{esc(_outcome(job))}</td><td class=num>{took}</td></tr>")
+    head = "<thead><tr><th>When</th><th>File</th><th>What became of it</th><th class=num>Took</th></tr></thead>"
+    return f'<div class="scroll" tabindex="0"><table class="plain">{head}<tbody>{"".join(rows)}</tbody></table></div>' if rows else ""
+
+
+def _outcome(job: Job) -> str:
+    if job.status == jobs.CANCELLED:
+        return "stopped"
+    if job.status == jobs.FAILED:
+        return job.error or "failed"
+    file = next(iter((job.result or {}).get("artifacts", ())), {})
+    identical, total = file.get("answers_identical"), file.get("answers_total")
+    return f"{size(file['size'])}, {identical} of {total} answers identical" if "size" in file else "done"
 
 
 def not_made(expected: float, seconds: str) -> str:

@@ -22,6 +22,16 @@ def evaluate(visitor, project) -> Page:
     return visitor
 
 
+def test_an_exported_file_stands_beside_the_model(evaluate, project):
+    (run,) = project.runs()
+    report = add_report(run, "litertlm", 0.6, model="sample-int8.litertlm")
+    change = compare(evaluate.reports[1], report)
+    shown(evaluate, "Evaluate")
+    row = evaluate.locator("#evaluate-score tr", has_text="sample-int8.litertlm")
+    expect(row).to_contain_text(percent(report.exact_match))
+    expect(row).to_contain_text(f"{len(change.gained)} became right, {len(change.lost)} wrong")
+
+
 def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
