@@ -193,7 +193,7 @@ def test_several_gpus_train_together_with_the_same_batches(hub, alice, tmp_path)
     begun = remote.start(run, four, alice)
     sent = json.loads(hub.repos["model", begun.repo].files["run/run.json"].data)
     assert sent["config"]["per_device_train_batch_size"] == 2 and run.config.per_device_train_batch_size == 8
-    assert sent["base"]["path"] == "elsewhere" and str(tmp_path) not in json.dumps(sent)
+    assert sent["base"]["path"] == "embedded" and str(tmp_path) not in json.dumps(sent)
     command = job_work.launcher(4)
     assert "accelerate.commands.launch" in command and "--num_processes=4" in command and command[-2:] == ["-m", "pipeline"]
     assert job_work.launcher(1)[1:] == ["-m", "pipeline"]

@@ -33,9 +33,12 @@ Progress = Callable[[float, str], None]
 TOP = ("run.json", "log.jsonl", "samples.jsonl")
 STATE = (
     "model.safetensors", "config.json", "generation_config.json", "adapter_model.safetensors", "adapter_config.json", "optimizer.pt",
-    "scheduler.pt", "rng_state.pth", "trainer_state.json", COMPLETE,
+    "scheduler.pt", "rng_state.pth", *(f"rng_state_{process}.pth" for process in range(8)), "trainer_state.json", COMPLETE,
 )  # fmt: skip
-"""Files of a checkpoint. What else transformers saves (training_args.bin, a pickle; the tokenizer) is made anew and not looked at."""
+"""Files of a checkpoint, of one process or of up to eight.
+
+What else transformers saves (training_args.bin, a pickle; the tokenizer) is made anew and not looked at.
+"""
 DATASET = ("tools.json", "examples.jsonl")
 BASE = {"id", "path", "revision", "embedded", "label"}
 MIB = 2**20
@@ -68,7 +71,9 @@ def push_checkpoint(run: Run, repo: str, token: str | None, progress: Progress |
         raise HubError(f"{repo} holds something else ({strange[0]}); choose a new name for what is to be kept.", 409)
     held = run.path / f".kept.{secrets.token_hex(4)}.partial"
     try:
-        step, items = _hold(run, held)
+        if run.last_checkpoint is None:
+            raise HubError(f"{run.title} has no whole checkpoint yet; one is made every {run.config.save_steps} steps.")
+        step, items = hold(run, held)
         items.append(Item("README.md", "card", CARD.format(repo=repo).encode()))
         stale = [name for name in there.files if name.startswith("run/")] if there else []
         return push_items(
@@ -122,7 +127,7 @@ def fetch_run(repo: str, token: str | None, path: Path, progress: Progress | Non
             total, done = sum(files.values()), 0
             for name, size in files.items():
                 report(0.9 * done / total, f"Fetching {name.removeprefix('run/')}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
-                _take(api, repo, commit, name, size, beside)
+                take(api, repo, commit, name, size, beside)
                 done += size
         shutil.rmtree(beside / ".cache", ignore_errors=True)
         report(0.9, "Looking through it")
@@ -137,15 +142,19 @@ def fetch_run(repo: str, token: str | None, path: Path, progress: Progress | Non
     return Run(path)
 
 
-def _hold(run: Run, held: Path) -> tuple[int, list[Item]]:
-    """Second names for the files of the newest whole checkpoint, so that they stay while they are pushed; the journals as they are now."""
+def hold(run: Run, held: Path, **changes: Any) -> tuple[int, list[Item]]:
+    """What is kept of a run that is not over, and the step of its newest whole checkpoint, 0 without one.
+
+    `held` is a folder to be made beside the run: it gets second names for the checkpoint's files, so that they stay while they are pushed.
+    The journals are as they are now, `changes` replace values of run.json. Raises HubError.
+    """
     for _ in range(3):
         last = run.last_checkpoint
-        if last is None:
-            raise HubError(f"{run.title} has no whole checkpoint yet; one is made every {run.config.save_steps} steps.")
         try:
             shutil.rmtree(held, ignore_errors=True)
             held.mkdir()
+            if last is None:
+                break
             for name in STATE:
                 if (last.path / name).exists():
                     os.link(own(last.path / name, run.path), held / name)
@@ -155,17 +164,17 @@ def _hold(run: Run, held: Path) -> tuple[int, list[Item]]:
             continue
     else:
         raise HubError(f"The checkpoints of {run.title} changed while they were read; try again.")
-    base = {**run.base, "path": run.base["id"]}
-    info = {
-        **run.info, "base": base, "process": None, "status": "paused", "steps": last.step, "checkpoint": last.path.name, "error": None,
-    }  # fmt: skip
+    info = {**run.info, "base": {**run.base, "path": run.base["id"]}, "process": None, "error": None}
+    info |= {"status": "paused" if last else "new", "steps": last.step if last else 0, "checkpoint": last.path.name if last else None}
+    info |= changes
     items = [Item("run/run.json", "run", (json.dumps(info, indent=1, ensure_ascii=False) + "\n").encode())]
     for name in TOP[1:]:
         if (run.path / name).exists():
             items.append(Item(f"run/{name}", "run", own(run.path / name, run.path).read_bytes()))
     items += [Item(f"run/dataset/{name}", "run", own(run.path / "dataset" / name, run.path)) for name in DATASET]
-    items += [Item(f"run/checkpoints/{last.path.name}/{file.name}", "run", file) for file in sorted(held.iterdir())]
-    return last.step, items
+    if last is None:
+        return 0, items
+    return last.step, items + [Item(f"run/checkpoints/{last.path.name}/{file.name}", "run", file) for file in sorted(held.iterdir())]
 
 
 def _listed(api: Any, repo: str, commit: str) -> dict[str, int]:
@@ -191,7 +200,8 @@ def _listed(api: Any, repo: str, commit: str) -> dict[str, int]:
     return found
 
 
-def _take(api: Any, repo: str, commit: str, name: str, size: int, beside: Path) -> None:
+def take(api: Any, repo: str, commit: str, name: str, size: int, beside: Path) -> None:
+    """Fetch a file of a name that was looked at into `beside`. Raises RunError if it is not what was listed."""
     file = Path(api.hf_hub_download(repo, name, revision=commit, local_dir=beside))
     if file.is_symlink() or not file.is_file() or file.resolve() != (beside / name).resolve() or file.stat().st_size != size:
         raise RunError(f"{name} in {repo} is not what was listed; it is not fetched.")

@@ -24,6 +24,7 @@ from pipeline.errors import ConfigError, RunError
 from pipeline.files import write_atomic
 from pipeline.hub import job_lines, remote
 from pipeline.hub.access import TOKENIZER_FILES
+from pipeline.hub.checkpoints import take
 from pipeline.journal import read_lines, read_object
 from pipeline.model import BaseModel, check_checkpoint
 from pipeline.runs import Run
@@ -63,11 +64,12 @@ def fetch(run: Run, token: str, progress: Progress | None = None) -> Run:
             api = hub.client(token)
             commit = api.repo_info(where.repo).sha
             files = _listed(api, where.repo, commit)
-            _take(api, where.repo, commit, INFO, files.pop(INFO), beside)
+            beside.mkdir(mode=0o700)
+            take(api, where.repo, commit, INFO, files.pop(INFO), beside)
             info = _looked_at(run, where, read_object(beside / INFO))
             for number, (name, size) in enumerate(sorted(files.items())):
                 report(0.05 + 0.85 * number / len(files), f"Fetching {name.removeprefix('run/')}")
-                _take(api, where.repo, commit, name, size, beside)
+                take(api, where.repo, commit, name, size, beside)
         report(0.9, "Looking through it")
         _check_model(run, beside / "run")
         _check_journals(beside / "run")
@@ -133,17 +135,6 @@ def _listed(api: Any, repo: str, commit: str) -> dict[str, int]:
     if INFO not in found:
         raise RunError(f"{repo} holds no {INFO}; the Job has pushed nothing yet.")
     return found
-
-
-def _take(api: Any, repo: str, commit: str, name: str, size: int, beside: Path) -> None:
-    """Fetch a file of a name that is allowed into `beside`. Raises RunError if it is not what was listed."""
-    beside.mkdir(mode=0o700, exist_ok=True)
-    file = Path(api.hf_hub_download(repo, name, revision=commit, local_dir=beside))
-    shutil.rmtree(beside / ".cache", ignore_errors=True)
-    if file.is_symlink() or not file.is_file() or file.resolve() != (beside / name).resolve():
-        raise RunError(f"{name} in {repo} is not a plain file; it is not fetched.")
-    if file.stat().st_size != size:
-        raise RunError(f"{name} in {repo} has {file.stat().st_size:,} bytes and was listed with {size:,}; it is not fetched.")
 
 
 def _check_model(run: Run, folder: Path) -> None:

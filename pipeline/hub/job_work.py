@@ -29,16 +29,14 @@ from typing import Any
 from pipeline import hub
 from pipeline.child import PROJECT, SECRETS
 from pipeline.errors import PipelineError, RunError
-from pipeline.hub import job_lines
+from pipeline.hub import checkpoints, job_lines
+from pipeline.hub.parcel import Item
+from pipeline.hub.push import look, push_items
 from pipeline.journal import read_lines
-from pipeline.runs import COMPLETE, Checkpoint, Run
+from pipeline.runs import COMPLETE, Run
 
 LOOK = 0.5
 """Seconds between two looks at the run folder."""
-NOT_PUSHED = ("training_args.bin",)
-"""A pickle that nothing reads."""
-FINISH = 120.0
-"""Seconds at the end that training leaves for scoring and pushing, beside what the checkpoint takes."""
 
 
 @dataclass
@@ -86,7 +84,9 @@ def work(words: Words, token: str | None, folder: Path) -> Run:
     api = hub.client(token)
     say("say", text="Fetching the run.")
     run = restore(api, words, folder)
-    keeper = Keeper(api, words.repo, run, words.minutes * 60)
+    keeper = Keeper(words.repo, token, run, words.minutes * 60)
+    kept = run.last_checkpoint
+    keeper.pushed = kept.step if kept else 0
     if run.status != "done":
         try:
             _fetch_base(run, token)
@@ -210,8 +210,8 @@ class Journals:
 class Keeper:
     """Keeps the run in the repository: checkpoints while it is trained, everything at the end. One push at a time."""
 
-    api: Any
     repo: str
+    token: str | None
     run: Run
     every: float
     pushed: int = 0
@@ -224,40 +224,24 @@ class Keeper:
         found = self.run.last_checkpoint
         if busy or found is None or found.step <= self.pushed or time.monotonic() - self.last < self.every:
             return
-        held = self.run.path.parent / "held"
-        shutil.rmtree(held, ignore_errors=True)
-        try:
-            self._hold(found, held)
-        except FileNotFoundError:  # the training has just removed it for a newer one
-            return
-        self.pushed = found.step
-        self._thread = threading.Thread(target=self._push_checkpoint, args=(found.step, held), daemon=True)
+        step, items = checkpoints.hold(self.run, self._held)
+        self.pushed = step
+        self._thread = threading.Thread(target=self._push_checkpoint, args=(step, items), daemon=True)
         self._thread.start()
 
-    def _hold(self, checkpoint: Checkpoint, held: Path) -> None:
-        """Second names for the files of a checkpoint, so that it stays while it is pushed; the journals as they are now."""
-        target = held / "run" / "checkpoints" / checkpoint.path.name
-        target.mkdir(parents=True)
-        for file in checkpoint.path.iterdir():
-            os.link(file, target / file.name)
-        if not (target / COMPLETE).exists():
-            raise FileNotFoundError(COMPLETE)
-        for name in ("log.jsonl", "samples.jsonl"):
-            if (self.run.path / name).exists():
-                shutil.copyfile(self.run.path / name, held / "run" / name)
-        info = {**self.run.info, "process": None, "status": "paused", "steps": checkpoint.step, "checkpoint": checkpoint.path.name}
-        (held / "run" / "run.json").write_text(json.dumps(info, indent=1, ensure_ascii=False), encoding="utf-8")
+    @property
+    def _held(self) -> Path:
+        return self.run.path.parent / "held"
 
-    def _push_checkpoint(self, step: int, held: Path) -> None:
+    def _push_checkpoint(self, step: int, items: list[Item]) -> None:
         """A failed push costs nothing but this checkpoint's place in the repository: the next one is tried."""
         try:
-            self._push(held, f"Step {step}", delete="run/checkpoints/*")
+            self._push(items, f"Step {step}")
             say("kept", step=step)
         except PipelineError as problem:
             say("say", text=f"The checkpoint of step {step} is not in the repository: {problem}")
         finally:
             self.last = time.monotonic()
-            shutil.rmtree(held, ignore_errors=True)
 
     def wait(self) -> None:
         """Until the push that is under way has ended."""
@@ -265,27 +249,42 @@ class Keeper:
             self._thread.join()
 
     def push_all(self) -> None:
-        """The whole run, in one commit; no checkpoint once it is done. Tried three times. Raises PipelineError."""
+        """The run as it is, in one commit: with its model once it is done, else with its newest checkpoint. Tried three times.
+
+        Raises PipelineError.
+        """
         self.wait()
-        last = self.run.last_checkpoint
-        ignore = [] if last is None else [f"run/checkpoints/{c.path.name}/*" for c in self.run.checkpoints() if c.step != last.step]
+        status, error = self.run.status, self.run.info["error"]
+        kept = {} if status == "done" else {"status": status, "error": error}
         for pause in (5, 30, None):
             try:
-                self._push(self.run.path.parent, f"Run {self.run.status}", delete="run/checkpoints/*", ignore=[*ignore, "held/*"])
+                step, items = checkpoints.hold(self.run, self._held, **kept)
+                self._push([*(self._result() if status == "done" else items), *self._said()], f"Run {status}")
                 break
             except PipelineError:
                 if pause is None:
                     raise
                 time.sleep(pause)
-        if last is not None:
-            say("kept", step=last.step)
+        if step and status != "done":
+            say("kept", step=step)
 
-    def _push(self, folder: Path, message: str, delete: str, ignore: Sequence[str] = ()) -> None:
-        with hub.sentences(f"Pushing to {self.repo}"):
-            self.api.upload_folder(
-                repo_id=self.repo, folder_path=folder, commit_message=message, delete_patterns=delete,
-                ignore_patterns=[*ignore, *(f"*/{name}" for name in NOT_PUSHED), "*.partial*", "*/.lock", "*/stop", "*/base/*"],
-            )  # fmt: skip
+    def _result(self) -> list[Item]:
+        """The files of a run that is done; where its base lies here is nobody's business."""
+        info = {**self.run.info, "base": {**self.run.base, "path": self.run.base["id"]}, "process": None}
+        folders = (self.run.model_path, self.run.adapter_path, self.run.path / "eval")
+        files = [file for folder in folders for file in sorted(folder.glob("*")) if file.is_file() and not file.name.startswith(".")]
+        files += [file for name in ("log.jsonl", "samples.jsonl") if (file := self.run.path / name).is_file()]
+        items = [Item(f"run/{file.relative_to(self.run.path).as_posix()}", "run", file) for file in files]
+        return [*items, Item("run/run.json", "run", json.dumps(info, indent=1, ensure_ascii=False).encode())]
+
+    def _said(self) -> list[Item]:
+        """What a failure said."""
+        return [Item("run/train.log", "run", self.run.failure_log)] if self.run.failure_log.is_file() else []
+
+    def _push(self, items: Sequence[Item], message: str) -> None:
+        there = look(self.repo, self.token)
+        stale = [name for name in there.files if name.startswith("run/checkpoints/")] if there else []
+        push_items(items, self.repo, self.token, message=message, overwrite=True, delete=stale)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import tempfile
 import time
@@ -23,11 +24,12 @@ from pipeline import hub
 from pipeline.config import TrainConfig
 from pipeline.errors import ConfigError, HubError, RunError
 from pipeline.files import write_atomic
-from pipeline.hub import job, job_cost, job_work, package
+from pipeline.hub import checkpoints, job, job_cost, job_work, package
 from pipeline.hub.job_cost import Estimate, Flavor
-from pipeline.hub.push import push_folder
+from pipeline.hub.parcel import Item
+from pipeline.hub.push import push_items
 from pipeline.journal import read_object
-from pipeline.runs import Checkpoint, Run
+from pipeline.runs import Run
 from pipeline.train import REMOTE
 
 APP = "functiongemma-studio"
@@ -174,19 +176,22 @@ def start(run: Run, flavor: Flavor, token: str, repo: str | None = None, progres
     planned = plan(run, flavor, token, repo, **options)
     before = record(run)
     report(0.0, "Packing the run")
+    ours = before is not None and before.repo == planned.repo
     with tempfile.TemporaryDirectory(prefix="studio-job-") as made:
-        folder = Path(made)
-        packed = package.build(folder / job.PACKAGE, weights=run.base["embedded"])
-        shutil.copyfile(job.__file__, folder / "job.py")
-        there = _there(planned.repo, token) if before and before.repo == planned.repo else None
-        kept = run.last_checkpoint
-        if there is None or (kept and kept.step > there):
-            _pack_run(run, flavor, folder, kept)
-        (folder / "README.md").write_text(CARD.format(title=run.title), encoding="utf-8")
-        pushed = push_folder(
-            folder, planned.repo, token, private=True, overwrite=before is not None and before.repo == planned.repo,
-            message=f"Train {run.title}", progress=lambda fraction, message: report(0.1 + 0.8 * fraction, message),
-        )  # fmt: skip
+        packed = package.build(Path(made) / job.PACKAGE, weights=run.base["embedded"])
+        items = [Item(job.PACKAGE, "job", packed.path), Item("job.py", "job", Path(job.__file__).read_bytes())]
+        items.append(Item("README.md", "job", CARD.format(title=run.title).encode()))
+        held = run.path / f".sent.{secrets.token_hex(4)}.partial"
+        try:
+            step, mine = checkpoints.hold(run, held, config=shared_config(run.config, flavor.processes).to_json())
+            there = _there(planned.repo, token) if ours else None
+            is_further = there is None or step > there  # than what an earlier Job has left there
+            pushed = push_items(
+                items + mine if is_further else items, planned.repo, token, private=True, overwrite=ours, message=f"Train {run.title}",
+                progress=lambda fraction, message: report(0.1 + 0.8 * fraction, message),
+            )  # fmt: skip
+        finally:
+            shutil.rmtree(held, ignore_errors=True)
     remote = Remote(
         planned.repo, planned.arguments["namespace"], pushed.commit, packed.sha256, flavor.name, flavor.processes, flavor.price,
         planned.estimate.timeout,
@@ -226,23 +231,6 @@ def shared_config(config: TrainConfig, processes: int) -> TrainConfig:
             f"multiple of {processes}, or a flavor with fewer GPUs."
         )
     return replace(config, per_device_train_batch_size=batch // processes)
-
-
-def _pack_run(run: Run, flavor: Flavor, folder: Path, kept: Checkpoint | None) -> None:
-    """Copy the run into `folder`/run: its dataset and settings, its journals and newest checkpoint; no paths of this machine."""
-    target = folder / "run"
-    shutil.copytree(run.path / "dataset", target / "dataset", ignore=shutil.ignore_patterns(".*"))
-    for name in ("log.jsonl", "samples.jsonl"):
-        if (run.path / name).is_file():
-            shutil.copyfile(run.path / name, target / name)
-    if kept is not None:
-        ignored = shutil.ignore_patterns(*job_work.NOT_PUSHED)
-        shutil.copytree(kept.path, target / "checkpoints" / kept.path.name, ignore=ignored)
-    info = run.info
-    info |= {"config": shared_config(run.config, flavor.processes).to_json(), "base": {**info["base"], "path": "elsewhere"}}
-    info |= {"status": "paused", "steps": kept.step, "checkpoint": kept.path.name} if kept else {"status": "new", "steps": 0}
-    info |= {"process": None, "error": None} | ({} if kept else {"checkpoint": None})
-    write_atomic(target / "run.json", json.dumps(info, indent=1, ensure_ascii=False))
 
 
 def _there(repo: str, token: str) -> int | None:
