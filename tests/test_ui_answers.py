@@ -28,7 +28,7 @@ def written(monkeypatch):
         stopped = True
 
     monkeypatch.setattr(answers, "_kept", type(answers._kept)())
-    monkeypatch.setattr(answers.model, "load", lambda folder, device: loads.append(str(folder)) or str(folder))
+    monkeypatch.setattr(answers.model, "load", lambda folder: loads.append(str(folder)) or str(folder))
     monkeypatch.setattr(answers.model, "generate", lambda model, texts, **options: prompts.extend(texts) or [Written()])
     return prompts, loads
 

@@ -107,7 +107,7 @@ def test_slot_after_slot_is_uninterrupted(space, gpu, runs, alone):
     _to_the_end(space, run)
     record = space.do("record", run.path)
     assert record["slots"] == len(gpu.asked) >= 2 and record["steps"] == 10 and record["refusal"] is None
-    assert {query["durationSeconds"] for query in gpu.asked} == {"15"}, "spaces asks for the 10 s times its factor"
+    assert {query["durationSeconds"] for query in gpu.asked} == {"10"}, "spaces multiplies by 1 where it sees no card"
     assert weights(run) == alone["full"]
 
 

@@ -29,7 +29,7 @@ def plan(whole: Plan, within: Plan, left: Left | None, measured: bool) -> str:
     if within.covered >= 1:
         return f"{text}, you have {duration(left.seconds)} left today."
     if not within.slots:
-        return f"{text}. The {duration(left.seconds)} that you have left today do not reach for a slot{_back(left.resets_at)}."
+        return f"{text}. The {duration(left.seconds)} that you have left today do not reach for a slot.{_back(left.resets_at)}"
     reach = f"{100 * within.covered:.0f}%"
     return f"{text}. The {duration(left.seconds)} that you have left today reach for about {reach} of it; then it pauses."
 
@@ -42,12 +42,12 @@ def _daily(left: Left) -> str:
 
 
 def _back(at: float | None, now: float | None = None) -> str:
-    """` until 21:40 UTC, in about 3 h`; nothing where nobody knows."""
+    """` It comes back at 21:40 UTC, in about 3 h.`; nothing where nobody knows."""
     now = time.time() if now is None else now
     if at is None or at <= now:
         return ""
     clock = time.strftime("%H:%M", time.gmtime(at)) if at - now < 20 * 3600 else time.strftime("%d %B %H:%M", time.gmtime(at))
-    return f" until {clock} UTC, in {in_words(at - now)}"
+    return f" It comes back at {clock} UTC, in {in_words(at - now)}."
 
 
 def state(run: Run, phase: str, record: Record, spent: float, rest: Plan) -> str:
@@ -69,9 +69,7 @@ def paused(run: Run, record: Record, cpu: float | None) -> str:
     """Why there is no next slot, when there may be one, and what the other ways cost; `cpu` is in seconds."""
     info, kept, refusal = run.info, run.last_checkpoint, record.refusal
     where = f"paused at step {kept.step} of {info['total_steps']}" if kept else "not begun"
-    words = [refusal.sentence if refusal else ""]
-    if refusal and (back := _back(refusal.again_at)):
-        words.append(f"It is not back{back}.")
+    words = [f"{refusal.sentence}{_back(refusal.again_at)}" if refusal else ""]
     if kept:
         words.append("Nothing of what was learned is lost.")
     if cpu is not None:

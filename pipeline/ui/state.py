@@ -17,6 +17,7 @@ from pipeline.export import artifacts
 from pipeline.runs import Project, Run
 from pipeline.tools import Issue, lint_tools
 from pipeline.train import is_away
+from pipeline.ui import gpu_runs
 
 
 @dataclass(frozen=True)
@@ -134,5 +135,6 @@ def _train_words(run: Run) -> str:
     if run.status == "done":
         return f"done, {duration(info['seconds'])}"
     if run.status in ("training", "paused") and info["total_steps"]:
-        return f"{'running' if run.status == 'training' else 'paused'}, {percent(info['steps'] / info['total_steps'])}"
+        running = run.status == "training" or gpu_runs.phase(run)
+        return f"{'running' if running else 'paused'}, {percent(info['steps'] / info['total_steps'])}"
     return "in a Job" if is_away(run) else {"new": "waiting", "failed": "failed"}.get(run.status, run.status)

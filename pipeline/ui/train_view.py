@@ -119,8 +119,8 @@ def _mark(sample: Sample) -> str:
 STATUS_WORDS = {"new": "not started", "training": "training", "paused": "stopped", "done": "done", "failed": "failed"}
 
 
-def run_line(run: Run) -> str:
-    """What a run is, in a few words: status, steps, settings."""
+def run_line(run: Run, busy: bool = False) -> str:
+    """What a run is, in a few words: status, steps, settings. `busy`: something works on it, or will."""
     info = run.info
     settings = run.config
     parts = [
@@ -138,7 +138,7 @@ def run_list(runs: Sequence[Run], chosen: str | None, busy: Collection[str] = ()
     """The project's runs with their settings and scores; a click opens one, another deletes it unless it is `busy`."""
     items = []
     for run in runs:
-        score = scores(run)
+        score, line = scores(run), run_line(run, run.id in busy)
         here = ' aria-current="true"' if run.id == chosen else ""
         title = esc(run.title)
         delete = (
@@ -146,7 +146,7 @@ def run_list(runs: Sequence[Run], chosen: str | None, busy: Collection[str] = ()
             f'data-confirm="Delete {title} with its model and files? This cannot be undone.">Delete</button>'
         )
         items.append(
-            f'<li{here}><button type="button" class="run" data-pick="open {esc(run.id)}"><b>{title}</b><span>{esc(run_line(run))}</span>'
+            f'<li{here}><button type="button" class="run" data-pick="open {esc(run.id)}"><b>{title}</b><span>{esc(line)}</span>'
             f"{f'<span>{esc(score)}</span>' if score else ''}</button>{'' if run.id in busy else delete}</li>"
         )
     return f'<h3 class="section">Runs</h3><ul class="runs">{"".join(items)}</ul>' if items else ""

@@ -73,7 +73,7 @@ def test_slots_then_the_quota_is_gone_then_the_cpu(train, space, gpu):
     state = train.locator("#train-state")
     expect(state).to_contain_text("Your GPU time of today is used up", timeout=WAIT)
     expect(state).to_contain_text(re.compile(r"paused at step \d+ of 45"))
-    expect(state).to_contain_text(re.compile(r"until \d\d:\d\d UTC, in about (2 h|120 min|119 min)"))
+    expect(state).to_contain_text(re.compile(r"comes back at \d\d:\d\d UTC, in about (2 h|1\d\d min)"))
     assert run.status == "paused" and run.checkpoints()
     paused = run.info["steps"]
     assert {query["token"] for query in gpu.asked} == {quote(PROXY, safe="") if "%" in gpu.asked[0]["token"] else PROXY}
