@@ -47,7 +47,7 @@ def long_string(text: str, language: str) -> str:
 def value(data: Any, language: str, indent: int = 0) -> str:
     """A JSON value as an expression of Dart, JavaScript or Python; of Kotlin and Swift, which get JSON text, there is none.
 
-    In Dart every object is a Map<String, dynamic>, as flutter_gemma casts it; an integer beyond 64 bits is a double there.
+    In Dart every object is a Map<String, dynamic>, as flutter_edge_ai casts it; an integer beyond 64 bits is a double there.
     """
     if isinstance(data, str):
         return string(data, language)

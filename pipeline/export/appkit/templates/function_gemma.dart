@@ -1,6 +1,6 @@
 /// FunctionGemma's replies and prompts for a Dart or Flutter app, without packages.
 ///
-/// flutter_gemma (today flutter_edge_ai) writes the prompt and reads calls by itself; this is for runtimes that hand over plain text, and
+/// flutter_edge_ai (once flutter_gemma) writes the prompt and reads calls by itself; this is for runtimes that hand over plain text, and
 /// for whoever wants to be strict: a call is returned only if it is written exactly as the model was trained to write it. Anything else
 /// is a [ParseError] with the place where it broke; nothing is guessed. The first broken call ends the reading, because where its strings
 /// end is then unknown. Linear time, at most 64 levels deep. `dart run check.dart ../vectors.json` checks it against the golden vectors.
