@@ -101,6 +101,14 @@ def test_only_a_slot_has_a_gpu(space):
     assert (server, child) == ("cpu", "cpu")
 
 
+def test_the_server_itself_answers_on_the_cpu(space, base):
+    """The playground and the public functions: quick on a CPU, and nobody's GPU time."""
+    from pipeline import model
+
+    here = model.generate(model.load(base.path, device="cpu"), ["<bos><start_of_turn>user\nmake it red"], max_new_tokens=12)[0].token_ids
+    assert space.do("answers", base.path) == [here, here]
+
+
 def test_slot_after_slot_is_uninterrupted(space, gpu, runs, alone):
     run = slowly(runs["full"], 1.0)
     assert space.do("begin", run.path, ALICE, 60) is None

@@ -248,6 +248,19 @@ def compute() -> Any:
     return float((torch.ones(600, 600) @ torch.ones(600, 600)).sum())
 
 
+def answers(folder: str) -> Any:
+    """What a model answers in the server itself, asked in its first thread, where CUDA is imitated, and in another, as handlers are."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from pipeline import model
+
+    def ask() -> list[int]:
+        return model.generate(model.load(folder), ["<bos><start_of_turn>user\nmake it red"], max_new_tokens=12)[0].token_ids
+
+    with ThreadPoolExecutor(1) as pool:
+        return [ask(), pool.submit(ask).result()]
+
+
 def begin(folder: str, session: str, work: str) -> Any:
     return _asking("begin", folder, session, work)
 
@@ -292,7 +305,7 @@ def stop(folder: str, now: str) -> Any:
     gpu_runs.stop(Run(folder), now == "True")
 
 
-DO = {one.__name__: one for one in (slot, where, compute, begin, keep_on, phase, record, stop)}
+DO = {one.__name__: one for one in (slot, where, compute, answers, begin, keep_on, phase, record, stop)}
 
 if __name__ == "__main__":
     main()

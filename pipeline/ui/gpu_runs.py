@@ -196,7 +196,8 @@ def _drive(slot: _Slot, seconds: int, wanted: Need, timing: tuple[str, float], r
         _write(run, made)
         if said.get("status") == "done" and made.steps >= info["total_steps"] > 0:
             per_step = timing[1] / max(1, info["total_steps"] - before)
-            timings.record(root, f"zerogpu {timing[0]}", made.steps * per_step, made.seconds, made.seconds - slots.BEGIN * made.slots)
+            working = made.seconds - min(slots.BEGIN * made.slots, made.seconds / 2)
+            timings.record(root, f"zerogpu {timing[0]}", made.steps * per_step, made.seconds, working)
     except (RunError, OSError):  # the run was deleted meanwhile
         log.info("the run of a slot is gone: %s", run.path.name)
     finally:

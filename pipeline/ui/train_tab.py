@@ -94,10 +94,10 @@ def build(page: Page) -> None:
 
     # One event for every plan, of what is chosen by then: two of them may answer in either order, and the older one would stay.
     changed, planned = [due.change, *(choice.change for choice in (place, *choices))], [sentence, command, start]
-    shown = page.on_open("train", show, [*around, *live], [run_id])
-    if on_zero_gpu():
-        shown = shown.then(ask_left, None, left, show_progress="hidden")
-    shown.then(None, due, due, js="(due) => due + 1")
+    again_due = {"fn": None, "inputs": due, "outputs": due, "js": "(due) => due + 1"}
+    shown = page.on_open("train", show, [*around, *live], [run_id]).then(**again_due)
+    if on_zero_gpu():  # the Hub may take its time
+        shown.then(ask_left, None, left, show_progress="hidden").then(**again_due)
     timer.tick(follow, [page.key, run_id, seen, left], live, **TICK)
     seen.change(**page.touch())
     gr.on(changed, plan, [page.key, run_id, place, left, *choices], planned, trigger_mode="always_last", **QUIET)
