@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +15,14 @@ import pytest
 from pipeline import dataset as datasets
 from pipeline.config import TrainConfig
 from pipeline.errors import ExportError
-from pipeline.export import Artifact, adapter, artifacts, export
+from pipeline.export import Artifact, adapter, artifacts, export, usage
 from pipeline.export.source import Source
 from pipeline.model import BaseModel
 from pipeline.runs import Run
 from tests.small_world import tiny_checkpoint
 from tests.tuned_world import small_dataset, small_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # children that import torch: seconds each, on a busy machine a minute
 
 LORA = TrainConfig(method="lora", lora_r=4, lora_alpha=8)
 
@@ -92,6 +97,20 @@ def test_peft_loads_it_and_it_changes_the_base(made, base):
         before = plain(input_ids=ids).logits
         after = PeftModel.from_pretrained(plain, made.path).eval()(input_ids=ids).logits
     assert not torch.allclose(before, after)
+
+
+def test_the_cards_snippet_runs_beside_the_base(made, base, tmp_path):
+    (tmp_path / "tiny").symlink_to(base)
+    for name in (Path(made.path).name, "tools.json"):
+        (tmp_path / name).symlink_to(Path(made.path).parent / name)
+    code = usage.snippet(made)
+    assert f'"{Path(made.path).name}"' in code and '"pretrained_model_name_or_path": "tiny", "revision": "main"' in code
+    assert code in (Path(made.path) / "README.md").read_text("utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip()
 
 
 def test_adapters_that_answer_otherwise_are_not_offered(run, made, tmp_path):

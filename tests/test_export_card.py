@@ -13,7 +13,8 @@ import pytest
 from pipeline import dataset as datasets
 from pipeline.config import TrainConfig
 from pipeline.dataset import ToolDataset, example
-from pipeline.export import Artifact, card
+from pipeline.errors import ExportError
+from pipeline.export import Artifact, card, convert
 from pipeline.files import write_atomic
 from pipeline.functiongemma import render_example
 from pipeline.runs import Run
@@ -198,3 +199,25 @@ def test_every_file_says_how_it_is_loaded(run):
     for one in card.DESTINATIONS:
         assert f"### `{Path(made(one).path).name}`" in text
     assert "getActiveModel(maxTokens: 1536)" in text and "{file}" not in text and "{cache}" not in text and "{base}" not in text
+
+
+# What cannot be stored
+
+
+@pytest.mark.parametrize("error", [ValueError("unsupported scale value"), RuntimeError("scale is 0")])
+def test_weights_that_a_number_format_cannot_hold_are_a_sentence(tmp_path, monkeypatch, error):
+    """Some recipes of the quantiser fail on a row of zeros, which an unused token may have."""
+    from ai_edge_quantizer import quantizer
+
+    class Broken:
+        def __init__(self, *_):
+            pass
+
+        load_quantization_recipe = __init__
+
+        def quantize(self):
+            raise error
+
+    monkeypatch.setattr(quantizer, "Quantizer", Broken)
+    with pytest.raises(ExportError, match=rf"These weights cannot be stored as int4 \({error}\); choose int8 or float32\."):
+        convert.quantize(tmp_path / "in.tflite", tmp_path / "out.tflite", "int4")

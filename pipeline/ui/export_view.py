@@ -123,6 +123,7 @@ def inside(report: dict[str, Any], name: str) -> str:
     pairs = [
         ("Format", f".{report['format']}"), ("Size", size(report["size"])), ("Weights", str(model.get("quantization") or "unknown")),
         ("Cache", f"{model['cache_length']:,} tokens" if model.get("cache_length") else "unknown"),
+        *([("Prompts are read", f"{max(model['prefill_lengths']):,} tokens at a time")] if model.get("prefill_lengths") else []),
         ("Tokenizer", f"{tokens['pieces']:,} pieces" if tokens.get("pieces") else str(tokens.get("kind", "none"))),
         ("Starts with", report["start_token"] or "nothing"), ("Stops at", ", ".join(report["stop_tokens"] or ["nothing"])),
     ]  # fmt: skip
