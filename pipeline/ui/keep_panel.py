@@ -25,7 +25,7 @@ HEAD = """
 <p>A machine's disk can be lost: a Space's is empty after every restart. A training that is not over can be kept in a private repository of
 yours. It goes on from there, here or elsewhere, as if it had never been away.</p>
 """
-ALL = "and each new checkpoint, as long as it trains"
+ALL = "Each new checkpoint too, as long as it trains"
 TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 QUIET = {"show_progress": "hidden"}
 
