@@ -44,9 +44,13 @@ class Client:
         """Every event that runs code on the server, hidden ones too."""
         return [one for one in self.config["dependencies"] if one["backend_fn"]]
 
-    def send(self, event: dict[str, Any], data: list[Any], event_data: Any = None) -> str:
-        """Raise an event; everything the server says about it until it is over."""
-        session = secrets.token_hex(5)
+    def id_of(self, name: str) -> int:
+        """The number of the component with this elem_id."""
+        return next(id for id, one in self.components.items() if one["props"].get("elem_id") == name)
+
+    def send(self, event: dict[str, Any], data: list[Any], event_data: Any = None, session: str | None = None) -> str:
+        """Raise an event; everything the server says about it until it is over. Events of one `session` share gradio's state."""
+        session = session or secrets.token_hex(5)
         body = {"data": data, "event_data": event_data, "fn_index": event["id"], "trigger_id": None, "session_hash": session}
         joined = self.post("/gradio_api/queue/join", json=body)
         if joined.status_code != 200:
