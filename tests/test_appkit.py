@@ -57,9 +57,14 @@ def test_five_languages_and_a_readme_of_twenty_lines(kit):
         "python/functiongemma.py", "python/tools.py",
     }  # fmt: skip
     readme = (kit / "README.md").read_text("utf-8")
-    assert len(readme.splitlines()) <= 20 and readme.startswith("# app-app-kit\n")
+    assert len(readme.splitlines()) <= 20 and readme.startswith("# app-app-kit\n") and "Your developer's text" not in readme
     assert not any("@@" in file.read_text("utf-8") for file in kit.rglob("*") if file.is_file())
     assert tools_from_json((kit / "tools.json").read_text("utf-8")) == list(small_dataset().tools)
+
+
+def test_a_developer_who_says_something_else_is_told_what_that_means(hostile):
+    readme = (hostile / "README.md").read_text("utf-8")
+    assert len(readme.splitlines()) <= 20 and "**Your developer's text** is not FunctionGemma's usual sentence" in readme
 
 
 def test_the_zip_is_the_folder_and_the_same_every_time(kit, tmp_path):
@@ -188,7 +193,7 @@ def test_a_check_that_fails_says_which(kit, tmp_path):
 KEYS = st.text(st.characters(exclude_categories=["Cs", "Z", "C"], exclude_characters=':,{}[]<"'), min_size=1, max_size=8)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
+    | st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: "<escape>" not in text),  # which no call can carry
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip

@@ -27,7 +27,7 @@ from pipeline.export.source import Row, Source
 from pipeline.export.workplace import work_folder
 from pipeline.files import exclusive
 from pipeline.runs import Run
-from pipeline.tools import ToolSpec
+from pipeline.tools import TRIGGER, ToolSpec
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = "-app-kit"
@@ -39,6 +39,10 @@ FILES = {
     "javascript": ("functiongemma.mjs", "check.mjs", "tools.mjs.in"),
     "python": ("functiongemma.py", "tools.py.in"),
 }
+OWN_WORDS = (
+    "- **Your developer's text** is not FunctionGemma's usual sentence, which some runtimes write by themselves: compare their prompt "
+    "with those in vectors.json before you rely on it.\n"
+)
 _PLACE = re.compile(r"@@([A-Z]+)@@")
 _MIDNIGHT = (1980, 1, 1, 0, 0, 0)  # the earliest that a .zip can say, so that the same kit is the same file
 
@@ -104,8 +108,9 @@ def write(run: Run | Source, out: str | Path | None = None) -> Kit:
 
 def _contents(tools: tuple[ToolSpec, ...], golden: dict[str, Any], name: str) -> dict[str, str]:
     """File -> text of the whole kit."""
+    readme = (TEMPLATES / "README.md.in").read_text("utf-8").replace("@@NAME@@", name)
     made = {
-        "README.md": (TEMPLATES / "README.md.in").read_text("utf-8").replace("@@NAME@@", name),
+        "README.md": readme + (OWN_WORDS if golden["developer"] != TRIGGER else ""),
         "tools.json": json.dumps([tool.to_json() for tool in tools], indent=1, ensure_ascii=False) + "\n",
         "vectors.json": json.dumps(golden, indent=1, ensure_ascii=False) + "\n",
     }
