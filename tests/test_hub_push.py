@@ -183,9 +183,14 @@ def test_a_dropped_upload_goes_on_and_nothing_is_sent_twice(hub, run):
 
 
 def test_one_broken_connection_costs_one_more_try(hub, run):
+    seen = []
     hub.fail("PUT", "/_lfs/", drop_after=1000, times=2)
-    hub.fail("POST", "/preupload/", status=503)
-    push(run, "lamp", hub.user("alice"))
+    hub.fail("POST", "/preupload/", status=429, headers={"Retry-After": "40"})
+    push(run, "lamp", hub.user("alice"), progress=lambda fraction, message: seen.append((fraction, message)))
+    words = [message for _, message in seen]
+    assert "The Hub takes no more requests for now; trying again in 41 s" in words, "a wait is told"
+    assert "That did not get through; trying again in 1 s" in words
+    assert [fraction for fraction, _ in seen][-1] == 1.0
     assert hub.repos["model", "alice/lamp"].files["my-app.gguf"].data == (run.artifacts_path / "my-app.gguf").read_bytes()
 
 

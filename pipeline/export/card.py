@@ -91,7 +91,7 @@ def text(run: Run, made: Sequence[Artifact], library: str | None = None, dataset
     base, numbers = info["base"], datasets.statistics(dataset)
     parts = [
         _front_matter(base, made, library, dataset_id),
-        f"# {_plain(info['title'])}\n",
+        f"# {plain(info['title'])}\n",
         f"A model that calls {_count(len(dataset.tools), 'function')}, fine-tuned with FunctionGemma Studio from {_base(base)}. "
         "It runs offline, on phones and computers.\n",
         EMBEDDED_NOTICE + "\n" if base["embedded"] else GEMMA_NOTICE + "\n",
@@ -134,7 +134,7 @@ def _base(base: dict[str, Any]) -> str:
         return "its embedded demonstration model"
     if base.get("revision"):
         return f"[{base['id']}](https://huggingface.co/{base['id']}) at revision `{base['revision']}`"
-    return _plain(base["label"])
+    return plain(base["label"])
 
 
 def _files(made: Sequence[Artifact]) -> str:
@@ -154,18 +154,18 @@ def _weights(one: Artifact) -> str:
 
 def _tool(tool: ToolSpec) -> str:
     required = tool.parameters.get("required") or ()
-    lines = [f"- **{_plain(tool.name)}** {_plain(tool.description)}".rstrip()]
+    lines = [f"- **{plain(tool.name)}** {plain(tool.description)}".rstrip()]
     for name, schema in (tool.parameters.get("properties") or {}).items():
         schema = schema if isinstance(schema, dict) else {}
         need = "required" if name in required else "optional"
         kind = "one of " + ", ".join(map(str, schema["enum"])) if isinstance(schema.get("enum"), list) else str(schema.get("type", "any"))
-        lines.append(f"  - {_code(name)} ({_plain(kind)}, {need}) {_plain(str(schema.get('description') or ''))}".rstrip())
+        lines.append(f"  - {_code(name)} ({plain(kind)}, {need}) {plain(str(schema.get('description') or ''))}".rstrip())
     return "\n".join([*lines, ""])
 
 
 def _usage(one: Artifact) -> str:
     said = [one.details["lengths"]] if "lengths" in one.details else []
-    said += [_plain(warning) for warning in one.details.get("warnings", ())]
+    said += [plain(warning) for warning in one.details.get("warnings", ())]
     return "\n".join([
         f"### `{Path(one.path).name}`\n", f"```{usage.language(one)}\n{usage.snippet(one)}```\n", *(f"{sentence}\n" for sentence in said),
         compatibility.as_markdown(one),
@@ -216,7 +216,7 @@ def _by_tool(reports: Sequence[EvalReport]) -> list[str]:
     if tuned is None or not tuned.by_tool:
         return []
     rows = [
-        f"| {_plain(name)} | {of['rows']} | {of['tool_accuracy']:.0%} | {of['exact_match']:.0%} |" for name, of in tuned.by_tool.items()
+        f"| {plain(name)} | {of['rows']} | {of['tool_accuracy']:.0%} | {of['exact_match']:.0%} |" for name, of in tuned.by_tool.items()
     ]
     head = "| function | rows | right function | exact match |\n|---|---:|---:|---:|"
     return ["The tuned model, function by function:\n", head, *rows, ""]
@@ -228,7 +228,7 @@ def _data(numbers: dict[str, Any], sha256: str) -> str:
         f"{_count(numbers['rows'], 'example')}: {splits['train']} to learn from, {splits['test']} held out. "
         f"{kinds['single']} call one function, {kinds['parallel']} several, {kinds['none'] + kinds['answer']} answer in words. "
         f"{numbers['distinct_requests']:,} different requests of {sizes['min']} to {sizes['max']} characters (median {sizes['median']:g}).",
-        "", "| function | examples |", "|---|---:|", *(f"| {_plain(name)} | {count} |" for name, count in numbers["by_tool"].items()),
+        "", "| function | examples |", "|---|---:|", *(f"| {plain(name)} | {count} |" for name, count in numbers["by_tool"].items()),
         "", f"Dataset SHA-256: `{sha256}`.\n",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -242,7 +242,7 @@ def _training(info: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in info["versions"].items())
     lines = [
         f"{_count(info['steps'], 'step')} in {info['seconds']:.0f} s{loss}. Loss on the completions only.",
-        "", "| option | value |", "|---|---|", *(f"| {name} | {_plain(str(value))} |" for name, value in config.items()),
+        "", "| option | value |", "|---|---|", *(f"| {name} | {plain(str(value))} |" for name, value in config.items()),
         "", f"Versions: {versions}.\n",
     ]  # fmt: skip
     return "\n".join(lines)
@@ -258,7 +258,7 @@ def _limits(base: dict[str, Any], numbers: dict[str, Any], made: Sequence[Artifa
     if not kinds["none"] + kinds["answer"]:
         limits.append("No example answers in words: it will call a function whatever it is asked.")
     if untrained := [name for name, count in numbers["by_tool"].items() if not count]:
-        limits.append(f"No example calls {', '.join(map(_plain, untrained))}.")
+        limits.append(f"No example calls {', '.join(map(plain, untrained))}.")
     for one in made:
         if one.answers_identical < one.answers_total:
             other = _count(one.answers_total - one.answers_identical, "answer")
@@ -273,7 +273,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text of a user in Markdown: one line that cannot become a table cell, a heading, HTML, an entity or a link."""
     line = re.sub(r"([\\`*_\[\]<>|#~&!])", r"\\\1", " ".join(text.split()))
     return re.sub(r"(?i)(https?|ftp|www)([:.])", r"\1\\\2", line)  # which GitHub and the Hub make links of by themselves

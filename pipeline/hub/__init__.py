@@ -41,8 +41,10 @@ def client(token: str | None) -> HfApi:
 
     Raises HubError for what cannot be a token.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import HfApi, constants, utils
 
+    if not utils.are_progress_bars_disabled():
+        utils.disable_progress_bars()  # how far something is, is told by whoever does it, not drawn into the log
     if token is not None and not (isinstance(token, str) and _TOKEN.fullmatch(token)):
         raise HubError(f"The token of the Hub holds characters that no token has; make a new one at {TOKENS_PAGE}.")
     return HfApi(endpoint=constants.ENDPOINT, token=token or False, library_name="functiongemma-studio")

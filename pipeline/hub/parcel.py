@@ -142,31 +142,28 @@ def _report(run: Run, with_rows: bool) -> Iterator[Item]:
 
 def _as_markdown(title: str, reports: dict[str, dict[str, Any]], with_rows: bool) -> str:
     """The reports to read: scores side by side, then each one by function, then what went wrong."""
-    lines = [f"# {_cell(title)}: evaluation", "", "| model and split | rows | right function | exact match |", "|---|---:|---:|---:|"]
+    from pipeline.export.card import plain
+
+    lines = [f"# {plain(title)}: evaluation", "", "| model and split | rows | right function | exact match |", "|---|---:|---:|---:|"]
     lines += [
-        f"| {_cell(name)} | {one.get('rows', '')} | {one.get('tool_accuracy', 0):.1%} | {one.get('exact_match', 0):.1%} |"
+        f"| {plain(name)} | {one.get('rows', '')} | {one.get('tool_accuracy', 0):.1%} | {one.get('exact_match', 0):.1%} |"
         for name, one in reports.items()
     ]
     for name, one in reports.items():
         by_tool = one.get("by_tool") or {}
         if by_tool:
             keys = [key for key, value in next(iter(by_tool.values())).items() if isinstance(value, int | float)]
-            lines += ["", f"## {_cell(name)}", "", f"| function | {' | '.join(map(_cell, keys))} |", f"|---|{'---:|' * len(keys)}"]
-            lines += [f"| {_cell(tool)} | {' | '.join(_number(row.get(key)) for key in keys)} |" for tool, row in by_tool.items()]
+            lines += ["", f"## {plain(name)}", "", f"| function | {' | '.join(map(plain, keys))} |", f"|---|{'---:|' * len(keys)}"]
+            lines += [f"| {plain(tool)} | {' | '.join(_number(row.get(key)) for key in keys)} |" for tool, row in by_tool.items()]
         wrong = [row for row in one.get("results") or () if row.get("verdict") != "correct"] if with_rows else []
         if wrong:
             lines += ["", f"{len(wrong)} of {one.get('rows')} are not exactly right:", "", "| request | verdict |", "|---|---|"]
-            lines += [f"| {_cell(str(row.get('request', '')))} | {_cell(str(row.get('verdict', '')))} |" for row in wrong]
+            lines += [f"| {plain(str(row.get('request', '')))} | {plain(str(row.get('verdict', '')))} |" for row in wrong]
     return "\n".join([*lines, ""])
 
 
 def _number(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value if value is not None else "")
-
-
-def _cell(text: str) -> str:
-    line = " ".join(text.split())
-    return "".join(f"\\{char}" if char in "\\`*_[]<>|#" else char for char in line)
 
 
 def _missing(part: str, run: Run) -> str:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
+import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -139,7 +142,7 @@ def push_items(
     additions = [_addition(item) for item in items]
     stale = [name for name in (*delete, *_stale_weights(existing, items)) if name not in {item.name for item in items}]
     total = sum(item.size for item in items)
-    with _rights(repo, doing):
+    with _rights(repo, doing), _waits_told(report) as report:
         _send(api, repo, repo_type, additions, total, report)
         report(SENT, f"Writing one commit with {len(items)} files")
         made = api.create_commit(
@@ -257,6 +260,30 @@ def _rights(repo: str, doing: str) -> Iterator[None]:
                 "token that may write (https://huggingface.co/settings/tokens).", 403,
             ) from None  # fmt: skip
         raise
+
+
+@contextmanager
+def _waits_told(report: Progress) -> Iterator[Progress]:
+    """A progress callback that also says when the client waits before it tries again, which the client says in its log alone."""
+    mine, reached = threading.get_ident(), [0.0]
+
+    def telling(fraction: float, message: str) -> None:
+        reached[0] = fraction
+        report(fraction, message)
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found = re.search(r"(Waiting|Retrying in) ([\d.]+)s", record.getMessage())
+            if found and record.thread == mine:
+                why = "The Hub takes no more requests for now" if found[1] == "Waiting" else "That did not get through"
+                report(reached[0], f"{why}; trying again in {float(found[2]):.0f} s")
+
+    log, handler = logging.getLogger("huggingface_hub"), Telling(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield telling
+    finally:
+        log.removeHandler(handler)
 
 
 def _gone(repo: str) -> Existing:
