@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import ai_edge_litert.schema_py_generated as schema
+import numpy as np
 import pytest
 
 from pipeline import runtimes
 from pipeline.errors import ExportError
-from pipeline.export import Artifact, artifacts, export, export_checkpoint, inspect, usage
+from pipeline.evaluate import evaluate
+from pipeline.export import Artifact, artifacts, bundle, containers, export, export_checkpoint, inspect, usage, verify
 from pipeline.export.source import Source
 from pipeline.functiongemma import parse
+from pipeline.litert_interpreter import Interpreter
 from pipeline.runs import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # the first conversion takes 20 s, on a busy machine minutes
@@ -127,7 +132,73 @@ def test_the_cards_snippet_runs_and_calls_functions(run, litertlm, tmp_path):
     assert "'set_color', 'arguments': {'color': 'red'}" in ran.stdout and "'open_room'" in ran.stdout
 
 
+def test_the_bare_model_is_run_token_by_token(run, conversion):
+    """Without a bundle; evaluate takes it, too."""
+    prompts, expected = prompts_and_answers(run)
+    assert runtimes.answers(conversion, prompts, 64, tokenizer=run.model_path) == expected
+    report = evaluate(run, on="tflite", artifact=conversion)
+    assert (report.exact_match, report.model) == (1.0, conversion.name)
+    with pytest.raises(ExportError, match="can be run only together with the model that it was made from"):
+        runtimes.answers(conversion, prompts)
+
+
+def test_the_interpreter_reads_in_pieces_what_it_reads_token_by_token(conversion):
+    """Pieces of 256, the last one short, or moved back so that it ends within the cache; what is shared with the prompt before is kept."""
+    draw = random.Random(0)
+    ids = [draw.randrange(110, 500) for _ in range(1000)]
+    one_by_one, pieces = Interpreter(conversion, 1), Interpreter(conversion, 1)
+    said = [one_by_one.next(token) for token in ids]
+    for end in (1, 255, 256, 257, 600, 999, 990):
+        pieces.read(ids[:end])
+        assert pieces.next(ids[end]) == said[end]
+    pieces.read([*ids[:900], *ids[:50]])
+    one_by_one.read([*ids[:900], *ids[:50]])
+    fresh = Interpreter(conversion, 1)
+    fresh.read([*ids[:900], *ids[:50]])
+    assert pieces.next(ids[7]) == one_by_one.next(ids[7]) == fresh.next(ids[7])
+
+
 # What is not offered
+
+
+def test_parallel_calls_that_a_wrong_stop_cuts_are_seen(run, litertlm, conversion, tmp_path):
+    """The older guides' stop, in the real runtime."""
+    (tmp_path / "tokenizer.model").write_bytes(containers.sentencepiece(Path(litertlm.path)))
+    file = tmp_path / "cut.litertlm"
+    bundle.litertlm(
+        conversion, tmp_path / "tokenizer.model", file, start_id=2, stop_ids=[1, 106, 50, 49], template="", max_tokens=1024, description={}
+    )
+    assert inspect(file)["problems"][0] == "It stops at <end_function_call>: parallel calls will be cut after the first."
+    source = Source(run.model_path, run.dataset(), "x")
+    rows, (prompts, _) = source.requests(20), prompts_and_answers(run)
+    theirs = runtimes.answers(file, prompts, 64)
+    ours = verify.model_answers(run.model_path, source.weights_sha256, prompts, 64, run.artifacts_path / ".cache", lambda *_: None)
+    found = verify.compare(run.model_path, rows, ours, theirs, exact=True)
+    assert (found.cut, found.parallel) == (1, 1)
+    with pytest.raises(ExportError, match="1 of 1 answers with several calls end after the first ones, as a wrong stop token ends them"):
+        verify.require(found, file.name, exact=True)
+
+
+def test_wrong_weights_are_not_offered(run, conversion, tmp_path):
+    """Read back it is all as it should be; only its answers tell."""
+    right = conversion.read_bytes()
+    start, size = largest_buffer(right)
+    weights = np.frombuffer(right, np.float32, size // 4, start)
+    mixed = np.random.default_rng(0).permutation(weights).tobytes()
+    try:
+        conversion.write_bytes(right[:start] + mixed + right[start + size :])
+        assert inspect(conversion)["problems"] == []
+        with pytest.raises(ExportError, match=r"my-app-float32\.tflite did not pass: \d of 4 answers differ from the model's"):
+            export(run, "tflite", "float32", out=tmp_path)
+    finally:
+        conversion.write_bytes(right)
+    assert list(tmp_path.iterdir()) == []
+
+
+def largest_buffer(model: bytes) -> tuple[int, int]:
+    """Place and size of the weights that a .tflite has most of: here the embedding."""
+    root = schema.Model.GetRootAs(model, 0)
+    return max((containers._place(root.Buffers(i)) for i in range(root.BuffersLength())), key=lambda place: place[1])
 
 
 def test_a_file_that_answers_otherwise_is_not_offered(run, litertlm, monkeypatch):
