@@ -14,17 +14,10 @@ import gradio as gr
 
 from pipeline import dataset
 from pipeline.config import BASE_DEFAULTS, PRESETS, Option, TrainConfig, planned_steps, preset, resolve
-from pipeline.errors import ConfigError
-from pipeline.model import FUNCTION_GEMMA
 from pipeline.runs import Project, Run
-from pipeline.ui import account, state
+from pipeline.ui import state
+from pipeline.ui.base_choice import EMBEDDED, checked
 
-EMBEDDED = "embedded"
-BASES = [("Embedded demo model", EMBEDDED)]
-"""What anybody may train here. A list, not a text field: a client's text never becomes a path or a repository."""
-WITH_A_TOKEN = [("FunctionGemma 270M (gated: uses this machine's own Hub token)", FUNCTION_GEMMA)]
-SIGNED_IN = [("FunctionGemma 270M (gated: sign in with an account that has accepted its licence)", FUNCTION_GEMMA)]
-BASE_HELP = "The model that is trained. The embedded one is a small stand-in that ships with the studio."
 PRESET_CHOICES = [(text.partition(":")[0], name) for name, (text, _) in PRESETS.items()]
 ANY_CONTEXT = 1_048_576
 """Steps do not depend on how long a text the base can read; the run itself is resolved with the real number."""
@@ -50,11 +43,6 @@ class Rows:
     examples: int
     train: int
     blocking: int
-
-
-def bases() -> list[tuple[str, str]]:
-    """Names and ids of the bases on offer. On a Space the machine's token is its owner's, not the visitor's: nobody else may use it."""
-    return BASES + (SIGNED_IN if account.can_sign_in() else WITH_A_TOKEN if account.is_owners() else [])
 
 
 def widgets() -> list[Any]:
@@ -90,11 +78,9 @@ def _usual(option: Option) -> str | None:
 def read(values: Sequence[Any]) -> Choices:
     """What the browser sent, in the order preset, base, options. Raises ConfigError for what is no choice of ours or no such value."""
     chosen, base, *rest = values
-    if base not in {name for _, name in bases()}:
-        raise ConfigError(f"There is no base model {str(base)[:60]!r} here; choose one from the list.")
     options = TrainConfig.options()
     typed = {option.name: option.parse(str(value)) for option, value in zip(options, rest, strict=True) if value not in ("", None)}
-    return Choices(str(chosen), base, typed)
+    return Choices(str(chosen), checked(base), typed)
 
 
 def config(choices: Choices) -> TrainConfig:

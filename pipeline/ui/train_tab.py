@@ -7,7 +7,7 @@ about how a model learns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,24 @@ from pipeline.config import TrainConfig
 from pipeline.errors import PipelineError, RunError
 from pipeline.model import BaseModel, find_base, on_zero_gpu, recorded
 from pipeline.runs import Run
-from pipeline.ui import account, gpu_plan, gpu_runs, gpu_view, jobs, keep_panel, remote_panel, settings, train_view
-from pipeline.ui.errands import Errand
+from pipeline.ui import (
+    account,
+    base_choice,
+    gpu_plan,
+    gpu_runs,
+    gpu_view,
+    jobs,
+    keep_panel,
+    remote_panel,
+    settings,
+    train_view,
+)
+from pipeline.ui.base_choice import fetched
 from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
 from pipeline.ui.state import known, next_title
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
-from pipeline.ui.work_view import bar
 
 LEAD = "Training shows the base model your examples until it calls your functions by itself."
 NOTHING = "A training needs examples. Open the sample or add examples of your own in the Dataset step, then come back."
@@ -79,7 +89,8 @@ def build(page: Page) -> None:
         start = gr.Button("Train", variant="primary", elem_id="train-start")
         fetching = gr.HTML(elem_id="train-fetching")
         with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
-            base = gr.Dropdown(settings.bases(), value=settings.EMBEDDED, label="base", info=settings.BASE_HELP, elem_id="train-base")
+            base = base_choice.dropdown()
+            access = gr.HTML(elem_id="train-access")
             fields = settings.widgets()
         with gr.Accordion("The same as a command", open=False, elem_id="train-command-part"):
             command = gr.Code(language="shell", lines=2, interactive=False, show_label=False, elem_id="train-command", wrap_lines=True)
@@ -101,6 +112,7 @@ def build(page: Page) -> None:
     timer.tick(follow, [page.key, run_id, seen, left], live, **TICK)
     seen.change(**page.touch())
     gr.on(changed, plan, [page.key, run_id, place, left, *choices], planned, trigger_mode="always_last", **QUIET)
+    base.input(base_choice.look, base, access, trigger_mode="always_last", show_progress="hidden")
     beginning = {"outputs": [run_id, fetching], "show_progress": "hidden"}
     start.click(begin, [page.key, place, left, *choices], **beginning).success(**page.touch())
     stop.click(halt, [page.key, run_id], live, show_progress="hidden")
@@ -286,7 +298,7 @@ def begin(key: Any, oauth: gr.OAuthToken | None, place: Any, left: Any, *choices
     if chosen.embedded:
         base = find_base()
     else:
-        base = yield from _fetched(lambda told: find_base(chosen.base, token, told, owner=account.is_owners()))
+        base = yield from fetched(lambda told: find_base(chosen.base, token, told, owner=account.is_owners()))
     yield _new_run(key, project.dataset_path, config, base, place, left), ""
 
 
@@ -294,20 +306,8 @@ def begin(key: Any, oauth: gr.OAuthToken | None, place: Any, left: Any, *choices
 def start_over(key: Any, oauth: gr.OAuthToken | None, run_id: Any, place: Any, left: Any) -> Iterator[tuple[Any, str]]:
     """A new run with the settings and examples of this one; this one stays in the list."""
     old, token = run_of(key, run_id), account.token(oauth)
-    base = yield from _fetched(lambda told: recorded(old.base, token, owner=account.is_owners()))
+    base = yield from fetched(lambda told: recorded(old.base, token, owner=account.is_owners()))
     yield _new_run(key, old.path / "dataset", old.config, base, place, left), ""
-
-
-def _fetched(find: Callable[[Callable[[float, str], None]], BaseModel]) -> Iterator[tuple[Any, str]]:
-    """The base, fetched by this server with the visitor's token, because a training gets none. Raises PipelineError."""
-    errand = Errand(find)
-    for now in errand.watch():
-        if not now.over.is_set():
-            yield gr.skip(), bar(now.fraction, f"{now.message[:1].upper()}{now.message[1:]}")
-    if errand.error:
-        yield gr.skip(), ""
-        raise PipelineError(errand.error)
-    return errand.result
 
 
 def _new_run(key: Any, dataset: Path, config: TrainConfig, base: BaseModel, place: Any, left: Any) -> str:
