@@ -13,7 +13,8 @@ import functools
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -21,10 +22,11 @@ import gradio as gr
 from pipeline import functiongemma, jsontext
 from pipeline import tools as checks
 from pipeline.errors import DataError
-from pipeline.examples import conversation
+from pipeline.examples import DEFAULT
 from pipeline.functiongemma import Reply
-from pipeline.model import BaseModel, find_base
-from pipeline.ui import answers
+from pipeline.hub import public
+from pipeline.model import find_base
+from pipeline.ui import answers, visit
 from pipeline.ui.answer_view import MAX_REQUEST
 from pipeline.ui.widgets import count, door
 
@@ -76,33 +78,35 @@ def lint_tools(tools: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [issue.to_json() for issue in _read(tools)[1]]
 
 
-def call(request: str, tools: list[dict[str, Any]], model: str = EMBEDDED) -> dict[str, Any]:
+def call(request: str, tools: list[dict[str, Any]] | None = None, model: str = EMBEDDED) -> dict[str, Any]:
     """Ask a model which of the functions it calls for a request. Nothing is executed: you get the calls, to make them yourself.
 
     Parameters:
         request: What a person would say, such as: turn on the kitchen light.
-        tools: The functions it may call, as JSON Schema, in the shape of OpenAI, Google, Anthropic or MCP.
+        tools: The functions it may call, as JSON Schema, in any of the shapes of lint_tools. Left out: those that it came with.
         model: embedded, a small stand-in that ships with the studio, or a public FunctionGemma model of the Hugging Face Hub, user/name.
     Returns:
         An object: model, revision, raw (what it wrote), text, calls, diagnostics, tokens, seconds.
     """
-    _text(request, "request", MAX_REQUEST)
-    if not request.strip():
+    if not _text(request, "request", MAX_REQUEST).strip():
         raise DataError("request: expected what a person would say, found no text.")
-    specs, issues = _read(tools)
+    specs, issues = _read(tools) if tools is not None else ([], [])
     if refused := [issue for issue in issues if issue.severity == "error"]:
         raise DataError(checks.summary("The tools cannot be used", refused), refused)
-    opened = _model(_text(model, "model", 200))
-    answer = answers.answer(opened.path, conversation(request), specs)
+    asked = _model(_text(model, "model", 200))
+    specs = specs or list(asked.tools)
+    if not specs:
+        raise DataError("tools: this model comes with no functions of its own; send those that it may call.")
+    answer = answers.answer(asked.source, asked.conversation(request), specs, apart=asked.revision is not None)
     figures = {"tokens": answer.tokens, "seconds": round(answer.seconds, 3)}
-    return {"model": opened.id, "revision": opened.revision, "raw": answer.text, **_reply(answer.reply), **figures}
+    return {"model": asked.name, "revision": asked.revision, "raw": answer.text, **_reply(answer.reply), **figures}
 
 
 def build() -> None:
-    """Add the four to the app that is being built. `call` waits in the one line that all visitors' questions to models wait in."""
+    """Add the four to the app that is being built. `call` has a line of its own: it may have to fetch a model first."""
     for function in (parse, render_prompt, lint_tools):
         gr.api(entrance(function), concurrency_limit=4, concurrency_id="api")
-    gr.api(entrance(call), concurrency_limit=1, concurrency_id="model")
+    gr.api(entrance(call), concurrency_limit=1)
 
 
 def entrance(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,11 +154,27 @@ def _objects(value: Any, name: str) -> list[dict[str, Any]]:
     return value
 
 
-def _model(name: str) -> BaseModel:
-    """The embedded base. Raises DataError for any other name."""
-    if name != EMBEDDED:
-        raise DataError(f"model: expected {EMBEDDED}, found {name!r}.")
-    return find_base(EMBEDDED)
+@dataclass(frozen=True)
+class _Asked:
+    """A model that anybody may ask: the embedded base, without a revision, or a public one at a commit."""
+
+    name: str
+    revision: str | None
+    source: str | Path
+    tools: tuple[checks.ToolSpec, ...] = ()
+    developer: str = DEFAULT
+
+    def conversation(self, request: str) -> list[dict[str, Any]]:
+        first = [{"role": "developer", "content": self.developer}] if self.developer else []
+        return [*first, {"role": "user", "content": request}]
+
+
+def _model(name: str) -> _Asked:
+    """The model of that name, fetched if need be. Raises PipelineError."""
+    if name.strip() == EMBEDDED:
+        return _Asked(EMBEDDED, None, find_base(EMBEDDED).path)
+    found = public.fetch(public.name_in(name), visit.cache(), need_tools=False)
+    return _Asked(found.repo, found.commit, found.source, found.tools, found.developer)
 
 
 def _read(tools: Any) -> tuple[list[checks.ToolSpec], list[checks.Issue]]:
