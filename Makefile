@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench lint clean
+.PHONY: help run test space demo bench lint clean
 
 # The first Python that answers and is one the packages support. A name on the PATH may be a shim that only prints an error.
 PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
@@ -20,6 +20,9 @@ run: .venv/installed  ## set everything up and serve the app at http://127.0.0.1
 test: lint  ## set everything up, look at the code with ruff, run all tests
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
+space: .venv-space/installed  ## all tests in what a ZeroGPU Space gets: Python 3.12, torch 2.11, the newest that requirements.txt allows
+	.venv-space/bin/python -m pytest $(PYTEST_ARGS)
+
 demo: .venv/installed  ## the whole job on the sample data, without a browser, into out/demo
 	rm -rf out/demo
 	$(BIN)/python -m pipeline demo --out out/demo
@@ -35,8 +38,8 @@ bench: .venv/installed-dev  ## every benchmark, about an hour on 2 cores; each p
 lint: .venv/installed-dev  ## ruff
 	$(BIN)/ruff check .
 
-clean:  ## remove what make made: the environment and out/
-	rm -rf .venv out
+clean:  ## remove what make made: the environments and out/
+	rm -rf .venv .venv-space out
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed and none was found on the PATH: install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
@@ -49,4 +52,9 @@ clean:  ## remove what make made: the environment and out/
 
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(BIN)/python -m pip install -r requirements-dev.txt -c constraints.txt $(PIP_ARGS)
+	touch $@
+
+.venv-space/installed: requirements.txt requirements-dev.txt
+	python3.12 -m venv --clear .venv-space
+	.venv-space/bin/python -m pip install "torch==2.11.*" -r requirements.txt -r requirements-dev.txt $(PIP_ARGS)
 	touch $@
