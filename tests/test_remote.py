@@ -22,6 +22,7 @@ from pipeline.config import TrainConfig
 from pipeline.dataset import save
 from pipeline.errors import ConfigError, HubError, RunError
 from pipeline.hub import job_cost, job_fetch, job_logs, job_work, package, remote
+from pipeline.hub.access import FUNCTION_GEMMA
 from pipeline.runs import Run
 from pipeline.train import prepare, train
 from tests.local_hub import SCOPES
@@ -173,6 +174,63 @@ def test_only_the_studios_jobs_are_listed(hub, alice, tmp_path, capsys):
     assert (row["id"], row["name"], row["stage"], row["flavor"]) == (begun.job, "functiongemma-lamp", "SCHEDULING", "cpu-basic")
     assert main(["jobs", "show", str(tmp_path / "run")]) == 0 and "waits for its hardware" in capsys.readouterr().out
     assert main(["jobs", "hardware"]) == 0 and "$0.40" in capsys.readouterr().out
+
+
+def test_the_command_line_starts_shows_and_cancels(hub, alice, tmp_path, capsys):
+    jobs_of(hub).run = False
+    save(small_dataset(), tmp_path / "data")
+    run = str(tmp_path / "run")
+    assert main(["jobs", "start", str(tmp_path / "data"), "--out", run, "--flavor", "cpu-basic", "--max-steps", "3", "--json"]) == 0
+    told = capsys.readouterr()
+    said = json.loads(told.out)
+    assert said["job"] in jobs_of(hub).made and said["repo"] == "alice/run-training-run" and "at most $" in told.err
+    assert main(["jobs", "start", str(tmp_path / "data"), "--out", run, "--flavor", "cpu-basic"]) == 1
+    assert "has been given to a Job already" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "data"), "--out", run]) == 1
+    assert "is being trained in a Hugging Face Job" in capsys.readouterr().err
+    jobs_of(hub).made[said["job"]].stage = "RUNNING"
+    assert main(["jobs", "fetch", run]) == 1 and "Wait for the Job to end" in capsys.readouterr().err
+    assert main(["jobs", "cancel", run, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["stage"] == "CANCELED"
+    assert alice not in told.out + told.err
+
+
+def test_what_a_job_could_not_finish_is_kept_with_its_reason_and_the_next_goes_on_from_there(hub, alice, tmp_path, monkeypatch):
+    jobs_of(hub).run = False
+    run, flavor = small_run(tmp_path / "run"), job_cost.flavor(alice, "cpu-basic")
+    begun = remote.start(run, flavor, alice)
+
+    def ran_out(there: Run, words: job_work.Words, keeper: job_work.Keeper) -> None:
+        kept = there.checkpoints_path / "checkpoint-6"
+        kept.mkdir(parents=True)
+        for name in ("model.safetensors", "optimizer.pt", "rng_state_0.pth", "training_args.bin", "complete.json"):
+            (kept / name).write_bytes(b"{}")
+        there.update(status="failed", error="Memory ran out.")
+
+    monkeypatch.setattr(job_work, "_train", ran_out)
+    words = job_work.Words(begun.repo, begun.revision, 1, 0, 60)
+    assert job_work.work(words, alice, tmp_path / "there" / "run").status == "failed"
+    files = hub.repos["model", begun.repo].files
+    kept = {name.rpartition("/")[2] for name in files if name.startswith("run/checkpoints/checkpoint-6/")}
+    assert kept == {"model.safetensors", "optimizer.pt", "rng_state_0.pth", "complete.json"}
+    there = json.loads(files["run/run.json"].data)
+    assert (there["status"], there["error"], there["steps"], there["base"]["path"]) == ("failed", "Memory ran out.", 6, "embedded")
+    with pytest.raises(RunError, match="has not finished Lamp. It failed: Memory ran out. Wait for the Job"):
+        job_fetch.fetch(run, alice)
+    remote.cancel(run, alice)
+    again = remote.start(run, flavor, alice)
+    assert json.loads(hub.repos["model", begun.repo].files["run/run.json"].data)["steps"] == 6, "what is further stays"
+    at_its_place = job_work.restore(hubs.client(alice), replace(words, revision=again.revision), tmp_path / "next" / "run")
+    assert at_its_place.last_checkpoint.step == 6 and at_its_place.dataset() == run.dataset()
+
+
+def test_no_job_is_paid_for_whose_base_the_account_may_not_read(hub, alice, tmp_path):
+    hub.repo(FUNCTION_GEMMA, {"config.json": b"{}"}, gated=True)
+    run = small_run(tmp_path / "run")
+    run.update(base={**run.base, "embedded": False, "id": FUNCTION_GEMMA, "revision": hub.repos["model", FUNCTION_GEMMA].sha, "label": "FunctionGemma"})
+    with pytest.raises(HubError, match="is gated: accept its licence"):
+        remote.start(run, job_cost.flavor(alice, "cpu-basic"), alice, timeout=600)
+    assert not jobs_of(hub).made and not hub.asked("POST", "/commit/")
 
 
 def test_without_a_token_the_command_says_how_to_get_one(hub, capsys, monkeypatch):

@@ -42,7 +42,8 @@ SHAPE = {
     "head_dim": 256, "vocab_size": 262_144,
 }  # fmt: skip
 """Of google/functiongemma-270m-it."""
-LEAST_TIMEOUT, MOST_TIMEOUT = 1800, 12 * 3600
+LEAST_TIMEOUT, MOST_TIMEOUT = 1800, 6 * 3600
+"""Seconds between which a timeout lies that nobody chose; the token of a sign-in on a Space is good for 8 hours."""
 SAFETY = 3
 """The timeout is so many times the estimate."""
 
@@ -90,7 +91,7 @@ class Estimate:
         """What it takes, what it costs, and what bounds both."""
         return (
             f"about {minutes(self.seconds)} and {dollars(self.cost)}, starting and installing included (counted, not measured on this "
-            f"hardware); ended after {minutes(self.timeout)} in any case, so at most {dollars(self.most)}"
+            f"hardware); ended after {minutes(self.timeout)} in any case, so at most {bound(self.most)}"
         )
 
 
@@ -198,6 +199,11 @@ def weights(config: Mapping[str, Any]) -> tuple[int, int]:
 def dollars(amount: float) -> str:
     """`$0.40`, `less than $0.01`."""
     return f"${amount:,.2f}" if amount >= 0.01 or amount == 0 else "less than $0.01"
+
+
+def bound(amount: float) -> str:
+    """An upper bound in whole cents, rounded up: `$0.01`, `$0.20`."""
+    return f"${math.ceil(round(amount * 100, 6)) / 100:,.2f}"
 
 
 def minutes(seconds: float) -> str:

@@ -25,6 +25,7 @@ from pipeline.config import TrainConfig
 from pipeline.errors import ConfigError, HubError, RunError
 from pipeline.files import write_atomic
 from pipeline.hub import checkpoints, job, job_cost, job_work, package
+from pipeline.hub.access import check_base
 from pipeline.hub.job_cost import Estimate, Flavor
 from pipeline.hub.parcel import Item
 from pipeline.hub.push import push_items
@@ -174,11 +175,13 @@ def start(run: Run, flavor: Flavor, token: str, repo: str | None = None, progres
     """
     report = progress or (lambda fraction, message: None)
     planned = plan(run, flavor, token, repo, **options)
-    before = record(run)
+    before, base = record(run), run.base
+    if not base["embedded"]:  # a Job that may not read its base would cost for nothing
+        check_base(f"{base['id']}@{base['revision']}", token)
     report(0.0, "Packing the run")
     ours = before is not None and before.repo == planned.repo
     with tempfile.TemporaryDirectory(prefix="studio-job-") as made:
-        packed = package.build(Path(made) / job.PACKAGE, weights=run.base["embedded"])
+        packed = package.build(Path(made) / job.PACKAGE, weights=base["embedded"])
         items = [Item(job.PACKAGE, "job", packed.path), Item("job.py", "job", Path(job.__file__).read_bytes())]
         items.append(Item("README.md", "job", CARD.format(title=run.title).encode()))
         held = run.path / f".sent.{secrets.token_hex(4)}.partial"

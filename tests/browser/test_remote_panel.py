@@ -12,6 +12,8 @@ from tests.local_hub import LocalHub
 from tests.local_hub_jobs import jobs_of
 from tests.test_remote import everything_on
 
+WAIT = 240_000  # milliseconds; loading the libraries alone takes 10 s on two free cores, and a Job does it three times
+
 
 @pytest.fixture(scope="module")
 def hub():
@@ -66,8 +68,8 @@ def test_a_run_is_trained_in_a_job_and_found_again_after_a_reload(at_home, at_al
     expect(page.locator("#train-continue")).to_be_hidden()
     page.reload()
     expect(page.locator("#jobs-state")).to_contain_text("Run 1 in a Hugging Face Job")
-    expect(page.locator("#jobs-state")).to_contain_text(re.compile(r"Step \d of 6"), timeout=120_000)
-    expect(page.locator("#train-state")).to_contain_text("Run 1: trained", timeout=120_000)
+    expect(page.locator("#jobs-state")).to_contain_text(re.compile(r"Step \d of 6"), timeout=WAIT)
+    expect(page.locator("#train-state")).to_contain_text("Run 1: trained", timeout=WAIT)
     expect(page.locator("#jobs-away")).to_be_hidden()
     expect(page.locator("#train-loss")).to_be_visible()
     (job,) = jobs_of(hub).made.values()
