@@ -124,7 +124,7 @@ def show(
 def card_of(key: Any, run_id: Any, parts: Any) -> str:
     """The model card as it would be pushed."""
     run = next((one for one in trained_runs(find_project(key)) if one.id == run_id), None)
-    return parcel.card(run, _named(parts)) if run else ""
+    return parcel.card(run, _named(parts)) if run and parts else ""
 
 
 def _who(oauth: gr.OAuthToken | None) -> tuple[hub.Account | None, str]:
