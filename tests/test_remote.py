@@ -217,7 +217,11 @@ def test_what_a_job_could_not_finish_is_kept_with_its_reason_and_the_next_goes_o
     assert (there["status"], there["error"], there["steps"], there["base"]["path"]) == ("failed", "Memory ran out.", 6, "embedded")
     with pytest.raises(RunError, match="has not finished Lamp. It failed: Memory ran out. Wait for the Job"):
         job_fetch.fetch(run, alice)
-    remote.cancel(run, alice)
+    jobs_of(hub).made[begun.job].stage = "COMPLETED"
+    assert "its result can be fetched" in remote.sentence(remote.refresh(run, alice))
+    with pytest.raises(RunError, match="It failed: Memory ran out. Another Job goes on from there"):
+        job_fetch.fetch(run, alice)
+    assert not remote.record(run).away and "ended before the run was done" in remote.sentence(remote.record(run))
     again = remote.start(run, flavor, alice)
     assert json.loads(hub.repos["model", begun.repo].files["run/run.json"].data)["steps"] == 6, "what is further stays"
     at_its_place = job_work.restore(hubs.client(alice), replace(words, revision=again.revision), tmp_path / "next" / "run")

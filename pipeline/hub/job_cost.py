@@ -202,8 +202,8 @@ def dollars(amount: float) -> str:
 
 
 def bound(amount: float) -> str:
-    """An upper bound in whole cents, rounded up: `$0.01`, `$0.20`."""
-    return f"${math.ceil(round(amount * 100, 6)) / 100:,.2f}"
+    """An upper bound in whole cents, rounded up: `$0.01`, `$0.20`. The Hub's prices are rounded themselves, so 20.001 cents are 20."""
+    return f"${max(1, math.ceil(round(amount * 100, 2))) / 100:,.2f}"
 
 
 def minutes(seconds: float) -> str:

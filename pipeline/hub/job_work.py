@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = work(Words(**given), token, Path.cwd() / "work" / "run")
         status, error = run.status, run.info["error"]
-    except PipelineError as problem:
+    except (PipelineError, OSError) as problem:  # also a full disk
         status, error = "failed", str(problem)
     say("end", status=status, error=error)
     return 0 if status in ("done", "paused") else 1

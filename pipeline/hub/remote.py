@@ -303,12 +303,17 @@ def sentence(remote: Remote) -> str:
     """What the Job is doing, for people."""
     where = f"{remote.flavor}, {job_cost.dollars(remote.price)} an hour"
     onward = "Another one goes on from the last checkpoint that was pushed."
+    ended = "The Job has ended; its result can be fetched from the repository."
+    if remote.fetched:
+        ended = "The result is here."
+    elif not remote.away:
+        ended = f"The Job has ended before the run was done. {onward}"
     if remote.job is None:
         return f"No Job was started; the files for it are in {remote.repo}."
     said = {
         "SCHEDULING": f"The Job waits for its hardware ({where}); nothing is paid yet.",
         "RUNNING": f"The Job runs on {where}. It goes on when this page is closed.",
-        "COMPLETED": "The result is here." if remote.fetched else "The Job has ended; its result can be fetched from the repository.",
+        "COMPLETED": ended,
         "CANCELED": f"The Job was cancelled. {onward}",
         "ERROR": f"The Job failed{f' ({remote.message})' if remote.message else ''}. {onward}",
         "DELETED": f"The Job is not on the Hub any more. {onward}",
