@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ LONGEST_REQUEST = 200
 """Characters of a request to try; a longer one is no button."""
 FOUND = "found.json"
 """Written last into a model's folder: without it, the folder does not count."""
+_downloads = threading.BoundedSemaphore(2)
+"""Models that are fetched at a time: what is here already is opened in between."""
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 
 
@@ -80,11 +83,13 @@ def fetch(repo: str, cache: str | Path, progress: Progress | None = None, need_t
     wanted = _chosen(repo, files, need_tools)
     home = _home(cache, repo)
     home.mkdir(parents=True, exist_ok=True)
+    os.utime(home)
     with exclusive(home):
         folder = home / commit
         if not folder.is_dir():
-            _fetch(repo, commit, wanted, files, home, progress)
-        os.utime(home)
+            progress(0.02, "Waiting for other models that are being fetched")
+            with _downloads:
+                _fetch(repo, commit, wanted, files, home, progress)
         found = _read(repo, commit, folder)  # now, so that a damaged one is told at once
     _trim(Path(cache), home)
     progress(1.0, f"{repo} is open")

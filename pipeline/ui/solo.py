@@ -113,7 +113,7 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
             gr.HTML('<h2 class="section">The call</h2>')
             cards = gr.HTML(NOT_YET)
         with gr.Column(min_width=300, elem_id="solo-text"):
-            gr.HTML('<h2 class="section">The text that it is</h2>')
+            gr.HTML('<h2 class="section">The text that it wrote</h2>')
             raw = gr.Code(label="What the model wrote", **WIRE)
             with gr.Accordion("The prompt that it was given", open=False):
                 prompt = gr.Code(label="Prompt", **{**WIRE, "visible": True})

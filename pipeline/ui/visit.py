@@ -58,8 +58,7 @@ def build(page: gr.Blocks) -> None:
             outputs = solo.build(find, which)
         gr.HTML('<p class="quiet visit-home"><a href="?">Train a model of your own in FunctionGemma Studio</a></p>')
     page.load(None, None, None, js=VISITING)
-    # Two at a time: others wait in line while somebody's large model is fetched.
-    page.load(open_asked, None, [column, state, inside, which, *outputs], show_progress="hidden", concurrency_limit=2)
+    page.load(open_asked, None, [column, state, inside, which, *outputs], show_progress="hidden", concurrency_limit=20)
 
 
 @door

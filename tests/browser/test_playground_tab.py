@@ -75,3 +75,18 @@ def test_base_and_tuned_answer_side_by_side(playground, app):
         expect(playground.locator(f"{side} .cm-content")).to_contain_text("<")
     assert playground.locator("#base-answer .cm-content").inner_text() == playground.locator("#tuned-answer .cm-content").inner_text()
     expect(playground.get_by_role("button", name="Next: export a file")).to_be_visible()
+
+
+def test_the_exported_file_can_be_asked_instead_of_the_checkpoint(playground, app, exported_run):
+    """Its raw text tells them apart: LiteRT-LM does not hand over the token that it stopped at."""
+    project = project_of(playground, app.workspace)
+    shutil.copytree(exported_run.path, project.path / "runs" / "abcdef12", ignore=shutil.ignore_patterns(".cache"))
+    shown(playground, "Playground")
+    request, text = playground.get_by_label("Request", exact=True).first, playground.locator("#tuned-answer .cm-content")
+    request.fill("make it red")
+    request.press("Enter")
+    expect(text).to_contain_text("<end_function_call><start_function_response>", timeout=SLOW)
+    playground.get_by_label("Ask the exported file").check()
+    request.press("Enter")
+    expect(text).to_have_text(re.compile("<end_function_call>$"), timeout=SLOW)
+    expect(playground.locator("#tuned-answer .figures")).to_contain_text("s to the first token")
