@@ -98,6 +98,8 @@ MISSING = errors.RepositoryNotFoundError
     (errors.CachedRepoTreeNotFoundError("x"), "not on this disk yet"),
     (errors.CacheNotFound("x", "/cache"), "not on this disk yet"),
     (errors.XetDownloadError("x"), "the Hub's file storage broke off"),
+    (type("XetAuthenticationError", (PermissionError,), {})("expired"), "file storage did not take the token; sign in again"),
+    (type("XetObjectNotFoundError", (FileNotFoundError,), {})("xorb"), "file storage has lost a part of it"),
     (errors.TextGenerationError("x"), "the Hub's client says: x"),
     (OSError(errno.ENOSPC, "No space left on device"), "this disk is full; make room"),
     (PermissionError(errno.EACCES, "Permission denied", "/data"), "Permission denied: /data"),

@@ -89,6 +89,10 @@ def refusal(error: BaseException) -> Refusal:
         return Refusal("it is not on this disk yet, and the Hub cannot be reached; go online, then try again")
     if isinstance(telling, errors.XetDownloadError):
         return Refusal("the Hub's file storage broke off; try again: what was fetched whole is not fetched again")
+    if type(telling).__name__ == "XetAuthenticationError":  # of hf_xet, which not every computer has
+        return Refusal(f"the Hub's file storage did not take the token; sign in again, or make a new one at {TOKENS_PAGE}", 401)
+    if type(telling).__name__ == "XetObjectNotFoundError":
+        return Refusal("the Hub's file storage has lost a part of it; try again later", 404)
     if isinstance(telling, OSError) and telling.errno in (errno.ENOSPC, errno.EDQUOT):
         return Refusal("this disk is full; make room, then try again")
     if isinstance(telling, OSError) and telling.strerror:
