@@ -33,14 +33,6 @@ COPY = """
 sign-in. It needs a Hugging Face account. For GPU slots choose ZeroGPU in its settings; a free account that is verified and older than 30
 days may have two such Spaces. Like every Space's, its disk is emptied at each restart.</p></div>
 """
-EMPTIED = (
-    "This Space has restarted since your last visit, and a restart empties its disk: the projects you had here are gone. "
-    "What you downloaded or pushed to the Hub is still yours."
-)
-MOVED = (
-    "The projects of your last visit are no longer in this server's workspace folder. If it was started from another place since, start it "
-    "from there again, or name the folder in STUDIO_WORKSPACE."
-)
 
 
 def place() -> str:
@@ -72,11 +64,6 @@ def _way_to_the_real_one() -> str:
     page = f'<a href="https://huggingface.co/{FUNCTION_GEMMA}" target="_blank" rel="noopener">its page</a>'
     yours = "sign in here" if account.on_space() else "run <code>hf auth login</code> on this computer"
     return f"<p>For the real one: accept the licence on {page}, {yours}, then choose it as <em>base</em> under Train, Advanced.</p>"
-
-
-def lost() -> str:
-    """What to tell a visitor whose projects were here once."""
-    return f'<div class="lost" role="status"><p>{esc(EMPTIED if account.on_space() else MOVED)}</p></div>'
 
 
 @door

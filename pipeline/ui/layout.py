@@ -21,6 +21,7 @@ from pipeline.ui import (
     export_tab,
     header,
     playground_tab,
+    returning,
     state,
     train_tab,
     visit,
@@ -133,7 +134,7 @@ def show(key: Any) -> list[Any]:
     words = state.steps(project)
     return [
         header.brand(project),
-        gr.HTML(header.lost() if gone else "", visible=gone),
+        gr.Column(visible=gone),
         gr.Column(visible=project is None),
         gr.Column(visible=project is not None),
         gr.Dropdown(choices=choices, value=project.id if project else None, visible=project is not None),
@@ -200,7 +201,7 @@ def build() -> gr.Blocks:
             taken = gr.DownloadButton(visible="hidden", elem_id="project-file")
             header.place_sign_in(sign_in, demo)
         with gr.Column(visible=False, elem_id="home") as home:
-            lost = gr.HTML(visible=False)
+            lost, *kept = returning.build()
             gr.HTML(HERO)
             with gr.Row(elem_classes="cards", equal_height=True):
                 with gr.Column(elem_classes="card", min_width=280):
@@ -228,6 +229,7 @@ def build() -> gr.Blocks:
         sample.click(open_sample, key, key).success(**first).then(**page.touch())
         own.click(open_own, key, key).success(**first).then(**page.touch())
         leave.click(lambda key: {**key, "project": None}, key, key, show_progress="hidden").then(**page.touch())
+        returning.wire(page, *kept)
         take.click(take_home, key, taken).success(None, None, None, js=SAVE)
         switch.input(switch_to, [key, switch], key, show_progress="hidden").success(**first).then(**page.touch())
         projects.select(on_project, key, key, show_progress="hidden").success(**first).then(**page.touch())
