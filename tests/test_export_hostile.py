@@ -286,7 +286,7 @@ def make_bomb(kind: str, folder: Path) -> Path:
         case "litertlm-sparse":
             large(path, b"LITERTLM" + struct.pack("<IIIIQ", 1, 7, 0, 0, 30 << 30), 40 << 30)
         case "litertlm-pieces":
-            return with_tokenizer(folder, b"\x0a\x00" * (8 << 20))
+            return with_tokenizer(folder, b"\x0a\x00" * (6 << 20))
         case "litertlm-nested":
             return with_tokenizer(folder, b"\x0a\x80\x80\x01" * (1 << 20))
         case "litertlm-large":
