@@ -71,6 +71,20 @@ def test_a_task_is_for_one_of_two_apis():
     assert "LlmInference" in usage.snippet(wrapped) and "FlutterEdgeAi" in usage.snippet(plain)
 
 
+@pytest.mark.parametrize(
+    ("found", "kind", "words"),
+    [
+        (None, OPEN, "llama.cpp itself was not installed where this file was made"),
+        ({"with": "llama.cpp b1", "problem": "/somewhere failed"}, OPEN, "llama.cpp b1 could not be asked"),
+        ({"with": "llama.cpp b1", "identical": 20, "total": 20}, RUNS, "llama.cpp b1: 20 of 20 of the same requests."),
+    ],
+)
+def test_a_gguf_says_whether_llama_cpp_has_run_it(found, kind, words):
+    artifact = made("gguf", prompts_equal=9, prompts_total=10, **({"llama_cpp": found} if found else {}))
+    assert words in said(artifact, kind) and "/somewhere" not in said(artifact)
+    assert "writes 9 of 10 of the dataset's prompts exactly as in training" in said(artifact, RUNS)
+
+
 def test_an_adapter_names_its_base():
     text = said(made("adapter", base_model_name_or_path="google/functiongemma-270m-it", revision="4" * 40), SET)
     assert f"`google/functiongemma-270m-it` at revision `{'4' * 40}`" in text

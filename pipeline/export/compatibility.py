@@ -129,6 +129,12 @@ def _checked(artifact: Artifact) -> Statement:
     return _runs(f"{runtime}, CPU: {answered}.", MEASURED)
 
 
+def _prompts(artifact: Artifact) -> list[Statement]:
+    equal, total = (artifact.details.get(f"prompts_{name}") for name in ("equal", "total"))
+    words = f"The template inside writes {equal} of {total} of the dataset's prompts exactly as in training."
+    return [_runs(words, MEASURED)] if total else []
+
+
 def _stops(artifact: Artifact) -> Statement:
     stops = ", ".join(f"`{stop}`" for stop in artifact.details.get("stop_tokens") or ())
     return _set(
@@ -181,10 +187,9 @@ def _npu(artifact: Artifact) -> list[Statement]:
 
 
 def _litertlm(artifact: Artifact) -> Iterator[tuple[str, list[Statement]]]:
-    equal, total = (artifact.details.get(f"prompts_{name}") for name in ("equal", "total"))
     yield "LiteRT-LM: Android, iOS, macOS, Windows, Linux", [
         _checked(artifact),
-        *([_runs(f"Its template writes {equal} of {total} of the dataset's prompts exactly as in training.", MEASURED)] if total else []),
+        *_prompts(artifact),
         _runs("Android and JVM: Kotlin, `com.google.ai.edge.litertlm:litertlm-android`, called stable by its makers.", LITERT_LM),
         _runs("iOS and macOS: a Swift package, called an early preview.", LITERT_LM),
         PHONES,
@@ -279,9 +284,21 @@ def _tflite(artifact: Artifact) -> Iterator[tuple[str, list[Statement]]]:
     ]
 
 
+def _llama_cpp(artifact: Artifact) -> Statement:
+    """What llama.cpp itself made of the file, where it is installed."""
+    found = artifact.details.get("llama_cpp")
+    if not found:
+        return _open("llama.cpp itself was not installed where this file was made, and has not run it.")
+    if "problem" in found:
+        return _open(f"{found['with']} could not be asked where this file was made.")
+    return _runs(f"{found['with']}: {found['identical']} of {found['total']} of the same requests.", MEASURED)
+
+
 def _gguf(artifact: Artifact) -> Iterator[tuple[str, list[Statement]]]:
     yield "llama.cpp", [
         _checked(artifact),
+        _llama_cpp(artifact),
+        *_prompts(artifact),
         _set("Send the whole prompt, control tokens included, and have them printed: `--special -no-cnv --temp 0`."),
         _not("Its server does not read FunctionGemma's calls; the change that did was closed. Parse the text yourself.", LLAMA_PARSER),
     ]
