@@ -81,11 +81,19 @@ class Jobs:
     made: dict[str, LocalJob] = field(default_factory=dict)
     run: bool = True
     kill_after: str | None = None
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="local-jobs-")))
+    place: tempfile.TemporaryDirectory = field(default_factory=lambda: tempfile.TemporaryDirectory(prefix="local-jobs-", ignore_cleanup_errors=True))
+
+    @property
+    def folder(self) -> Path:
+        """Where the Jobs' processes have their files; gone with this object."""
+        return Path(self.place.name)
 
 
 def jobs_of(hub: LocalHub) -> Jobs:
-    return hub.extra.setdefault("jobs", Jobs())
+    with hub.lock:
+        if "jobs" not in hub.extra:
+            hub.extra["jobs"] = Jobs()
+        return hub.extra["jobs"]
 
 
 # -- routes
@@ -225,6 +233,7 @@ def _work(hub: LocalHub, jobs: Jobs, job: LocalJob) -> None:
     job.process = subprocess.Popen(
         job.argv, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, text=True,
     )  # fmt: skip
+    threading.Thread(target=_end_with, args=(hub, job), daemon=True).start()
     job.stage, job.started = "RUNNING", time.time()
     for line in job.process.stdout:
         job.lines.append((time.time(), line.rstrip("\n")))
@@ -236,6 +245,13 @@ def _work(hub: LocalHub, jobs: Jobs, job: LocalJob) -> None:
         job.ended = time.time()
         job.message = None if status == 0 else f"exit status {status}"
         job.stage = "COMPLETED" if status == 0 else "ERROR"
+
+
+def _end_with(hub: LocalHub, job: LocalJob) -> None:
+    """No Job outlives its Hub."""
+    hub.ended.wait()
+    if job.process.poll() is None:
+        job.kill()
 
 
 def parsed(command: list[str]) -> tuple[str, list[str]]:
