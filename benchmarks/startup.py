@@ -1,9 +1,9 @@
-"""How long until the first page answers: the app against an empty Gradio app, started in turn on the same machine.
+"""How long until the first page answers: the app against an empty Gradio app, and as a Space that has just been built; started in turn.
 
     .venv/bin/python benchmarks/startup.py [--times 5] [--json FILE]
 
 Each start is a process of its own with a workspace of its own; a time is from its start to the last byte of its first page, and the
-table gives medians. It does not know what a page does after that.
+table gives medians. The Space has sign-in and no compiled bytecode, as after an install. It does not know what a page does after that.
 """
 
 from __future__ import annotations
@@ -20,22 +20,33 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 ROOT = Path(__file__).resolve().parent.parent
 EMPTY = "import gradio as gr\nwith gr.Blocks() as demo:\n    pass\ndemo.launch()\n"
+COLD = "app.py, a cold Space"
+SPACE = {
+    "SYSTEM": "spaces", "SPACE_ID": "someone/studio", "OAUTH_CLIENT_ID": "id", "OAUTH_CLIENT_SECRET": "secret", "OAUTH_SCOPES": "openid",
+    "OPENID_PROVIDER_URL": "http://127.0.0.1:9",
+}  # fmt: skip
+"""What a Space with sign-in finds in its environment; nobody signs in here."""
 GIVE_UP = 180.0
 """Seconds after which a start counts as failed."""
 
 
-def seconds_to_first_page(program: list[str], workspace: Path) -> float:
-    """Start `program`, ask for / until it answers, end it. Raises RuntimeError with the program's output if it never does."""
+def seconds_to_first_page(program: list[str], workspace: Path, more: Mapping[str, str] = MappingProxyType({})) -> float:
+    """Start `program` with `more` in its environment, ask for / until it answers, end it.
+
+    Raises RuntimeError with the program's output if it never does.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {
         **os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False",
-        "HF_HUB_OFFLINE": "1", "STUDIO_WORKSPACE": str(workspace),
+        "HF_HUB_OFFLINE": "1", "STUDIO_WORKSPACE": str(workspace), **more,
     }  # fmt: skip
     with tempfile.TemporaryFile() as output:
         began = time.perf_counter()
@@ -57,14 +68,16 @@ def seconds_to_first_page(program: list[str], workspace: Path) -> float:
 
 def measure(times: int) -> dict:
     """`times` starts of each side in turn, after one of each that is not counted: it fills the disk's cache."""
-    seconds: dict[str, list[float]] = {"empty Gradio app": [], "app.py": []}
+    seconds: dict[str, list[float]] = {"empty Gradio app": [], "app.py": [], COLD: []}
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder) / "empty.py"
         empty.write_text(EMPTY, encoding="utf-8")
-        programs = {"empty Gradio app": [sys.executable, str(empty)], "app.py": [sys.executable, "app.py"]}
+        app = [sys.executable, "app.py"]
+        programs = {"empty Gradio app": [sys.executable, str(empty)], "app.py": app, COLD: app}
         for turn in range(times + 1):
             for side, program in programs.items():
-                taken = seconds_to_first_page(program, Path(folder) / f"workspace-{turn}")
+                more = {**SPACE, "PYTHONPYCACHEPREFIX": tempfile.mkdtemp(dir=folder)} if side == COLD else {}
+                taken = seconds_to_first_page(program, Path(folder) / f"workspace-{turn}", more)
                 if turn:
                     seconds[side].append(round(taken, 3))
     medians = {side: statistics.median(taken) for side, taken in seconds.items()}
@@ -83,10 +96,10 @@ def main() -> None:
     if args.times < 1:
         parser.error("--times must be at least 1")
     found = measure(args.times)
-    print(f"{'':18}{'median':>9}{'fastest':>9}{'slowest':>9}   seconds, {args.times} starts each")
+    print(f"{'':22}{'median':>9}{'fastest':>9}{'slowest':>9}   seconds, {args.times} starts each")
     for side, taken in found["seconds"].items():
-        print(f"{side:18}{statistics.median(taken):9.2f}{min(taken):9.2f}{max(taken):9.2f}")
-    print(f"{'difference':18}{found['difference']:9.2f}")
+        print(f"{side:22}{statistics.median(taken):9.2f}{min(taken):9.2f}{max(taken):9.2f}")
+    print(f"{'difference':22}{found['difference']:9.2f}")
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
