@@ -179,6 +179,18 @@ def test_a_demo_is_pushed_privately_fetched_back_updated_and_published(hub, run,
     assert hub.leaks() == []
 
 
+def test_a_demo_leads_to_the_model_where_that_is_public(hub, run, tmp_path):
+    from pipeline.hub.push import push
+
+    alice = hub.user("alice")
+    push(run, "private-lamp", alice, include=("artifacts",))
+    demo.write(run, tmp_path / "one")
+    assert json.loads((tmp_path / "one" / "demo.json").read_text("utf-8"))["card"] == ""
+    push(run, "lamp", alice, include=("artifacts",), private=False)
+    demo.write(run, tmp_path / "two")
+    assert json.loads((tmp_path / "two" / "demo.json").read_text("utf-8"))["card"] == f"{hub.url}/alice/lamp"
+
+
 def test_a_demo_that_was_changed_there_is_not_overwritten(hub, run):
     from huggingface_hub import HfApi
 

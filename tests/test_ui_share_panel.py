@@ -82,7 +82,7 @@ def test_it_is_followed_while_it_is_shared_and_afterwards(visitor, monkeypatch):
 
     monkeypatch.setattr(share_panel.hub, "account", lambda token: share_panel.hub.Account("alice"))
     monkeypatch.setattr(share_panel.demo, "share", share)
-    monkeypatch.setattr(share_panel, "_make_file", lambda run, session, progress: None)
+    monkeypatch.setattr(share_panel, "_job_for_file", lambda run, session: None)
     share_panel.begin(key, VISITOR, run.id, "Lamps", "lamp", True)
     (errand,) = share_panel._errands.values()
     assert begun.wait(10)
@@ -127,11 +127,12 @@ def test_the_file_is_made_in_the_line_first(visitor, monkeypatch, status, error,
     key, run = visitor
     line, said = Line(run, status, error), []
     monkeypatch.setattr(share_panel.jobs, "line_of", lambda root: line)
+    job = share_panel._job_for_file(run, key["session"])
     if sentence:
         with pytest.raises(ExportError, match=sentence):
-            share_panel._make_file(run, key["session"], lambda done, message: said.append(message))
+            share_panel._wait(job, lambda done, message: said.append(message))
     else:
-        share_panel._make_file(run, key["session"], lambda done, message: said.append(message))
+        share_panel._wait(job, lambda done, message: said.append(message))
     assert line.submitted == [("export", str(run.path), "--format", "litertlm", "--quantize", "int8")]
     assert said == ["Making the file first: converting"]
 

@@ -24,7 +24,7 @@ from pipeline.errors import ExportError, HubError
 from pipeline.examples import conversation, to_try
 from pipeline.export import Artifact, card
 from pipeline.files import write_atomic
-from pipeline.hub.push import look, push_folder
+from pipeline.hub.push import last, look, push_folder
 from pipeline.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,8 +80,8 @@ def file_of(run: Run) -> Artifact | None:
 def write(run: Run, out: str | Path, progress: Progress | None = None, *, title: str = "", model_page: str | None = None) -> Path:
     """The demo's folder at `out`, whole or not at all. Exports the .litertlm first if there is none.
 
-    `title` stands above the page (the run's, if empty); `model_page` is the address of the model's page, if it has one. Raises
-    ExportError if something is at `out`, or if no file can be made.
+    `title` stands above the page (the run's, if empty); `model_page` is the address of the model's page, else where it was pushed
+    publicly. Raises ExportError if something is at `out`, or if no file can be made.
     """
     out, progress = Path(out), progress or (lambda fraction, message: None)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -91,7 +91,7 @@ def write(run: Run, out: str | Path, progress: Progress | None = None, *, title:
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = out.with_name(f".{out.name}.{secrets.token_hex(6)}.partial")
     try:
-        _fill(beside, run, file, " ".join(title.split())[:80] or run.title, model_page)
+        _fill(beside, run, file, " ".join(title.split())[:80] or run.title, model_page or _page_of_model(run))
         os.rename(beside, out)  # onto an empty folder, too
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -166,7 +166,7 @@ def share(
     existing = look(repo, token, "space") if before and before.repo == repo else None
     mine = before.commit if existing else None
     with tempfile.TemporaryDirectory(prefix="demo-") as folder:
-        page = model_page or f"{HUB}/spaces/{repo}/blob/main/{CARD}"
+        page = model_page or _page_of_model(run) or f"{HUB}/spaces/{repo}/blob/main/{CARD}"
         made = write(run, Path(folder) / "demo", lambda done, message: progress(0.5 * done, message), title=title, model_page=page)
         pushed = push_folder(
             made, repo, token, repo_type="space", space_sdk="gradio", private=existing.private if existing else private,
@@ -177,6 +177,12 @@ def share(
     result = Shared(repo, pushed.url, address, embed(address), pushed.commit, pushed.private)
     _remember(run, result)
     return publish(run, token) if result.private and not private else result
+
+
+def _page_of_model(run: Run) -> str | None:
+    """Where the run's model was pushed to, if everybody may see it there."""
+    pushed = last(run)
+    return pushed.url if pushed and not pushed.private else None
 
 
 def shared(run: Run) -> Shared | None:

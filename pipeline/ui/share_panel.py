@@ -20,6 +20,7 @@ from pipeline.runs import Run
 from pipeline.ui import account, jobs
 from pipeline.ui.downloads import hand_over
 from pipeline.ui.errands import EVERY, Errand
+from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, esc, note
@@ -72,7 +73,7 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
     page.ticks["export"].change(show, inputs, live, **QUIET)
     run_id.change(show, inputs, live, trigger_mode="always_last", **QUIET)
     timer.tick(show, inputs, live, **TICK)
-    share.click(begin, [page.key, run_id, title, name, private], **QUIET).success(show, inputs, live, **QUIET)
+    share.click(begin, [page.key, run_id, title, name, private], **QUIET).success(**page.touch())
     publish.click(let_everybody_see, [page.key, run_id], **QUIET).success(show, inputs, live, **QUIET)
     take.click(take_home, [page.key, run_id, title], file).success(None, None, None, js=SAVE)
 
@@ -133,9 +134,11 @@ def begin(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: 
     if now is not None and not now.over.is_set():
         raise PipelineError("This demo is being shared already; wait for the end.")
     repo = hub.repo_id(hub.account(token), str(name or ""))
+    job = _job_for_file(run, key["session"])
 
     def work(progress: Any) -> demo.Shared:
-        _make_file(run, key["session"], lambda done, message: progress(0.5 * done, message))
+        if job is not None:
+            _wait(job, lambda done, message: progress(0.5 * done, message))
 
         def rest(done: float, message: str) -> None:
             progress(0.5 + 0.5 * done, message)
@@ -145,13 +148,18 @@ def begin(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: 
     _errands[str(run.path)] = Errand(work)
 
 
-def _make_file(run: Run, session: str, progress: Any) -> None:
-    """The .litertlm by a job in the machine's line, if there is none. Raises ExportError if the job fails or is stopped."""
+def _job_for_file(run: Run, session: str) -> Job | None:
+    """The job in the machine's line that makes the .litertlm; None if that is there. Raises RunError where the line is full."""
     if demo.file_of(run) is not None:
-        return
+        return None
     line, words = jobs.line_of(workspace().root), ("export", str(run.path), *FILE)
     job = next((one for one in line.of_run(run.path, "export") if one.args == words and not one.over), None)
-    job = job or line.submit("export", session, run.path, words, "Making the file for the demo", f"export {run.base['id']} litertlm", 1.0)
+    return job or line.submit("export", session, run.path, words, "Making the file for the demo", f"export {run.base['id']} litertlm", 1.0)
+
+
+def _wait(job: Job, progress: Any) -> None:
+    """Until the file is made. Raises ExportError if the job fails or is stopped."""
+    line = jobs.line_of(workspace().root)
     while not job.over:
         said = line.progress(job)
         progress(said.fraction, f"Making the file first: {said.message}")
