@@ -26,6 +26,9 @@ class Client:
         self.config = json.loads(self.get("/config").text)
         self.components = {one["id"]: one for one in self.config["components"]}
 
+    def __del__(self) -> None:
+        self.http.close()
+
     @property
     def headers(self) -> dict[str, str]:
         return {"Cookie": self.cookie} if self.cookie else {}
@@ -48,10 +51,10 @@ class Client:
         """The number of the component with this elem_id."""
         return next(id for id, one in self.components.items() if one["props"].get("elem_id") == name)
 
-    def send(self, event: dict[str, Any], data: list[Any], event_data: Any = None, session: str | None = None) -> str:
+    def send(self, event: dict[str, Any], data: list[Any], event_data: Any = None, session: str | None = None, **more: Any) -> str:
         """Raise an event; everything the server says about it until it is over. Events of one `session` share gradio's state."""
         session = session or secrets.token_hex(5)
-        body = {"data": data, "event_data": event_data, "fn_index": event["id"], "trigger_id": None, "session_hash": session}
+        body = {"data": data, "event_data": event_data, "fn_index": event["id"], "trigger_id": None, "session_hash": session, **more}
         joined = self.post("/gradio_api/queue/join", json=body)
         if joined.status_code != 200:
             return joined.text

@@ -207,6 +207,12 @@ def test_a_file_of_the_server_cannot_be_handed_in_as_an_upload(studio, victim, o
     assert not any(SECRET.encode() in file.read_bytes() for file in (studio.workspace / own["session"]).rglob("*") if file.is_file())
 
 
+def test_who_visits_is_not_told(studio):
+    client = Client(studio.url)
+    for path in ("/monitoring", "/monitoring/summary", "/monitoring/key"):
+        assert client.get(path).status_code == 403, path
+
+
 def test_a_large_upload_is_refused(studio):
     client = Client(studio.url)
     assert client.post("/gradio_api/upload", files={"files": ("rows.csv", b"a,b\n" * 6_000_000)}).status_code == 413
@@ -226,9 +232,11 @@ def test_the_token_of_a_visitor_is_kept_and_said_nowhere(studio):
         client.send(event, data_for(client, event, key, None), {"pick": f"open:{key['project']}"})
     push(client, key, studio.workspace)
     deadline = time.monotonic() + 60
-    while ("model", "mira/lamp") not in studio.hub.repos and time.monotonic() < deadline:
+    pushed: set[str] = set()
+    while "tools.json" not in pushed and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert "tools.json" in studio.hub.repos["model", "mira/lamp"].files
+        pushed = set(repo.files) if (repo := studio.hub.repos.get(("model", "mira/lamp"))) else set()
+    assert "tools.json" in pushed
     window = studio.folder / "window"
     os.kill(studio.process.pid, signal.SIGUSR1)
     deadline = time.monotonic() + 20
@@ -257,12 +265,17 @@ def push(client: Client, key: dict, workspace: Path) -> None:
 
 
 def test_the_space_never_acts_with_its_owners_token(studio):
-    """The secret HF_TOKEN of a Space is its owner's. No request of a visitor carries it, signed in or not."""
+    """The secret HF_TOKEN of a Space is its owner's. No request of a visitor carries it, signed in or not.
+
+    A program may send a token of its own: who that is, the Hub says.
+    """
     owner = next(user.token for user in studio.hub.users.values() if user.name == "owner")
     client = Client(studio.url)
     who = next(one for one in client.events() if one["api_name"] == "who")
     said = client.send(who, [])
     assert "owner" not in said and "mira" not in said
+    assert "signed in as <strong>mira<" in client.send(who, [], oauth_token=studio.hub.extra["token"])
+    assert "not checked" in client.send(who, [], oauth_token="hf_made_up")
     assert not any(owner in request.headers.get("Authorization", "") for request in studio.hub.log)
 
 
