@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 
 import gradio as gr
@@ -145,6 +146,40 @@ def test_a_deleted_run_leaves_nothing_behind(run, gpu, monkeypatch):
         assert time.monotonic() < end
         time.sleep(0.01)
     assert not run.path.exists()
+
+
+def test_a_run_deleted_before_its_slot_begins_blocks_nobody(run, gpu, monkeypatch):
+    at_once = gpu_runs._start
+
+    def start(run, *rest):
+        run.delete()
+        at_once(run, *rest)
+
+    monkeypatch.setattr(gpu_runs, "_start", start)
+    gpu_runs.begin(run, "a" * 32, NEED, TIMING, run.path.parent)
+    end = time.monotonic() + 20
+    while gpu_runs._slots:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert not gpu.asked, "no GPU is asked for"
+
+
+def test_a_slot_that_was_told_to_stop_is_not_told_otherwise_by_an_early_click(run, gpu, monkeypatch):
+    ended = threading.Event()
+
+    def train_slot(folder, seconds):
+        yield {"status": "training"}
+        assert ended.wait(20)
+        Run(folder).update(steps=3, status="paused")
+        yield {"status": "paused"}
+
+    monkeypatch.setattr(zerogpu, "train_slot", train_slot)
+    gpu_runs.begin(run, "a" * 32, NEED, TIMING, run.path.parent)
+    gpu_runs.stop(run)
+    with pytest.raises(RunError, match="still ending"):
+        gpu_runs.begin(run, "a" * 32, NEED, TIMING, run.path.parent)
+    assert run.stop_requested and gpu_runs.phase(run) == "stopping"
+    ended.set()
 
 
 def test_a_damaged_record_is_an_empty_one(run):

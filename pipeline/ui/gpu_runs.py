@@ -128,7 +128,6 @@ def before(root: Path, timing: tuple[str, float]) -> Need | None:
 
 def begin(run: Run, session: str, wanted: Need, timing: tuple[str, float], root: Path, left: float | None = None) -> None:
     """Go on with the run in slots, the first of them now. Call it inside the visitor's own event. Raises RunError."""
-    run.clear_stop()
     with _lock:
         if _key(run) in _slots:
             raise RunError("The slot before is still ending. Try again in a moment.")
@@ -136,6 +135,7 @@ def begin(run: Run, session: str, wanted: Need, timing: tuple[str, float], root:
             raise RunError("Another training of yours is on the GPU. Wait for it or stop it first.")
         if len(_slots) >= AT_ONCE:
             raise RunError(f"{len(_slots)} trainings are on ZeroGPU here, which is the limit. Try again in a minute, or train on the CPU.")
+        run.clear_stop()  # not before: a slot that is still ending must go on to end
         _write(run, replace(record(run), on=True, refusal=None))
         _start(run, session, wanted, timing, root, left)
 
@@ -175,15 +175,16 @@ def _start(run: Run, session: str, wanted: Need, timing: tuple[str, float], root
 
 def _drive(slot: _Slot, seconds: int, wanted: Need, timing: tuple[str, float], root: Path) -> None:
     """One slot from asking to its last word, and what it means for the next."""
-    run, before = slot.run, slot.run.info["steps"]
-    said, refusal = _one(slot, seconds)
-    if refusal and refusal.kind == "quota" and refusal.left and not slot.stopping:
-        shorter = slots.ask_for(wanted, refusal.left)
-        if shorter is not None and shorter < seconds:
-            said, refusal = _one(slot, shorter)
-    if slot.ended:
-        refusal = None
+    run = slot.run
     try:
+        before = run.info["steps"]
+        said, refusal = _one(slot, seconds)
+        if refusal and refusal.kind == "quota" and refusal.left and not slot.stopping:
+            shorter = slots.ask_for(wanted, refusal.left)
+            if shorter is not None and shorter < seconds:
+                said, refusal = _one(slot, shorter)
+        if slot.ended:
+            refusal = None
         info, known = run.info, record(run)
         gained = max(0, info["steps"] - before)
         on = said.get("status") == "paused" and not slot.stopping
