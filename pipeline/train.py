@@ -138,9 +138,9 @@ def train(
     run = run if isinstance(run, Run) else Run(run)
     if run.status == "done":
         return run
-    if is_away(run):
-        raise RunError(f"{run.path} is being trained in a Hugging Face Job; fetch it when the Job is done, or cancel the Job first.")
     with run.claim() if ranks.leads() else nullcontext():
+        if is_away(run):  # asked while nobody can give it away
+            raise RunError(f"{run.path} is being trained in a Hugging Face Job; fetch it when the Job is done, or cancel the Job first.")
         info = run.info
         slot = Slot(time_budget, info["seconds"])
         if not ranks.leads():  # computes with the others; what is written, the first process writes

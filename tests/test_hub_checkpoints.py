@@ -171,6 +171,7 @@ def test_what_no_run_of_ours_holds_is_not_fetched(hub, run, tmp_path, change, se
     ({"base": {"id": "x/y", "path": "/etc", "revision": "main", "embedded": False, "label": "x"}}, RunError),
     ({"base": {"id": "/etc", "path": "/etc", "revision": None, "embedded": False, "label": "x"}}, RunError),
     ({"config": {"method": "magic"}}, ConfigError), ({"title": "  "}, RunError),
+    ({"created": float("inf")}, RunError), ({"seconds": 10**400}, RunError), ({"versions": "1"}, RunError),
 ])  # fmt: skip
 def test_words_that_no_run_has_are_refused(hub, run, tmp_path, change, error):
     alice = hub.user("alice")
@@ -180,6 +181,16 @@ def test_words_that_no_run_has_are_refused(hub, run, tmp_path, change, error):
     with pytest.raises(error):
         fetch_run("keep", alice, tmp_path / "back")
     assert not (tmp_path / "back").exists()
+
+
+def test_lines_that_no_training_writes_are_left_out_of_its_journals(hub, run, tmp_path):
+    alice = hub.user("alice")
+    push_checkpoint(run, "keep", alice)
+    kept = hub.repos["model", "alice/keep"].files
+    strange = b'{"step": 3, "total": 4, "loss": "low"}\n{"step": 4, "total": 4, "loss": 1e999}\n'
+    altered(hub, **{"run/log.jsonl": kept["run/log.jsonl"].data + strange, "run/samples.jsonl": b'{"step": 1, "epoch": 1.0, "request": {}, "expected": "", "answer": ""}\n'})
+    back = fetch_run("keep", alice, tmp_path / "back")
+    assert back.log() == run.log() and back.samples() == []
 
 
 def test_a_kept_run_is_no_way_around_the_gate_of_its_base(hub, run, tmp_path, embedded, monkeypatch):

@@ -107,6 +107,13 @@ def test_sizes_and_numbers_of_files_are_bounded_before_anything_is_fetched(hub, 
     assert not hub.asked("GET", "/_cdn/") and not hub.asked("GET", "/resolve/")
 
 
+def test_a_run_that_is_trained_here_meanwhile_is_left_alone(hub, alice, run):
+    hub.repo(REPO, result(run), private=True)
+    with run.claim(), pytest.raises(RunError, match="is being trained by process"):
+        job_fetch.fetch(run, alice)
+    assert run.status == "new" and not run.model_path.exists()
+
+
 def test_a_connection_that_breaks_off_leaves_the_run_as_it_was_and_the_next_try_fetches_it(hub, alice, run):
     hub.repo(REPO, result(run), private=True)
     before = state_of(run.path)

@@ -151,6 +151,40 @@ def test_a_folder_and_a_finished_run_and_a_public_repository_are_refused(hub, al
     assert set(hub.repos["model", "alice/open"].files) == {"a.txt"}
 
 
+def test_while_a_run_is_sent_it_is_neither_sent_twice_nor_trained_here(hub, alice, tmp_path):
+    jobs_of(hub).run = False
+    run, flavor, tried = small_run(tmp_path / "run"), job_cost.flavor(alice, "cpu-basic"), []
+
+    def meanwhile(fraction: float, message: str) -> None:
+        if not tried:
+            tried.append(message)
+            with pytest.raises(RunError, match="sent to a Job just now"):
+                remote.start(run, flavor, alice)
+            with pytest.raises(RunError, match="is being trained by process"):
+                train(run)
+
+    begun = remote.start(run, flavor, alice, progress=meanwhile)
+    assert tried and list(jobs_of(hub).made) == [begun.job], "one Job is paid for"
+    assert not run.is_alive and run.status == "new"
+
+
+def test_a_checkpoint_that_cannot_be_read_costs_the_job_nothing(tmp_path, monkeypatch, capsys):
+    run = small_run(tmp_path / "run")
+    kept = run.checkpoints_path / "checkpoint-2"
+    kept.mkdir(parents=True)
+    (kept / "complete.json").write_text("{}")
+
+    def changing(*_):
+        raise HubError("The checkpoints of Lamp changed while they were read; try again.")
+
+    monkeypatch.setattr(job_work.checkpoints, "hold", changing)
+    keeper = job_work.Keeper("alice/lamp", None, run, 0)
+    keeper.look()
+    keeper.wait()
+    assert keeper.pushed == 0, "it is tried again"
+    assert "could not be read to be kept: The checkpoints of Lamp changed" in capsys.readouterr().out
+
+
 def test_cancelling_gives_the_run_back_and_so_does_a_job_that_is_gone(hub, alice, tmp_path):
     jobs, run = jobs_of(hub), small_run(tmp_path / "run")
     jobs.run = False

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.config import TrainConfig
 from pipeline.dataset import save
+from pipeline.errors import HubError
 from pipeline.hub import job_cost, job_lines, remote
 from pipeline.train import prepare
 from pipeline.ui import remote_panel, remote_watch, settings
@@ -120,6 +121,23 @@ def test_a_tick_follows_the_log_and_a_cancelled_job_gives_the_run_back(hub, alic
     until(lambda: remote_watch.known(run) is None or not remote_watch.known(run).alive)
     part, state, fetch, again, cancel, *_ = remote_panel.show_away(key, run.id)
     assert "was cancelled" in state and again["value"] == "Go on in another Job" and not remote.record(run).away
+
+
+def test_a_log_that_breaks_off_is_no_fault_of_the_visitors_token(hub, alice, key, monkeypatch):
+    run = run_of(key)
+    begun = remote.start(run, job_cost.flavor(alice, "cpu-basic"), alice)
+    jobs_of(hub).made[begun.job].stage = "RUNNING"
+    monkeypatch.setattr(remote_watch, "LOOK", 0.0)
+
+    def broken(*_):
+        raise HubError("Reading the log of the Job did not work: the connection broke off; try again.")
+
+    monkeypatch.setattr(remote_watch.job_logs, "follow", broken)
+    remote_panel.follow(key, None, run.id, "")
+    until(lambda: not remote_watch.known(run).alive)
+    jobs_of(hub).made[begun.job].stage = "ERROR"
+    state = remote_panel.follow(key, None, run.id, "")[1]
+    assert "no token has" not in state and "The Job failed" in state and remote.record(run).stage == "ERROR"
 
 
 def test_a_signed_in_visitors_own_token_acts_and_nobody_reaches_anothers_run(hub, alice, key, monkeypatch):

@@ -22,9 +22,11 @@ from typing import Any
 from pipeline import dataset as datasets
 from pipeline.config import TrainConfig
 from pipeline.errors import HubError, RunError
-from pipeline.hub import account, client, repo_id, sentences
+from pipeline.files import write_atomic
+from pipeline.hub import account, client, job_lines, repo_id, sentences
 from pipeline.hub.parcel import Item, own
 from pipeline.hub.push import Pushed, look, push_items
+from pipeline.journal import read_lines, read_object
 from pipeline.model import recorded
 from pipeline.runs import COMPLETE, Run
 
@@ -207,6 +209,16 @@ def take(api: Any, repo: str, commit: str, name: str, size: int, beside: Path) -
         raise RunError(f"{name} in {repo} is not what was listed; it is not fetched.")
 
 
+def check_journals(folder: Path) -> None:
+    """Keep of a fetched run's journals what a run writes into them; reports must be JSON objects. Raises RunError."""
+    for name, fits in (("log.jsonl", job_lines.fits_step), ("samples.jsonl", job_lines.fits_sample)):
+        if (folder / name).is_file():
+            lines = [json.dumps(line, ensure_ascii=False) for line in read_lines(folder / name) if fits(line)]
+            write_atomic(folder / name, "".join(line + "\n" for line in lines))
+    for report in folder.glob("eval/*.json"):
+        read_object(report, "rows", "exact_match")
+
+
 def _looked_at(folder: Path, repo: str) -> Run:
     """The fetched run, if its words are those of a run that can go on. Raises RunError, DataError, ConfigError."""
     run = Run(folder)
@@ -216,7 +228,8 @@ def _looked_at(folder: Path, repo: str) -> Run:
     if not (
         last is not None
         and all(type(one) is int and 0 <= one <= 1_000_000 for one in numbers)
-        and all(isinstance(info[key], int | float) for key in ("created", "seconds"))
+        and all(job_lines.is_number(info[key]) for key in ("created", "seconds"))
+        and info.keys() >= {"finished", "final_loss", "versions", "error"} and isinstance(info["versions"], dict)
         and isinstance(base, dict) and set(base) == BASE and isinstance(base["id"], str) and isinstance(info["config"], dict)
         and (base["embedded"] is True or (isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision)))
     ):  # fmt: skip
@@ -226,6 +239,7 @@ def _looked_at(folder: Path, repo: str) -> Run:
     except TypeError as error:
         raise RunError(f"The settings in {repo} cannot be read ({error}); it is not fetched.") from None
     datasets.load(folder / "dataset")
+    check_journals(folder)
     run.rename(str(info["title"]))
     run.update(checkpoint=last.path.name, steps=last.step)
     return run

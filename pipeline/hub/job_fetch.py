@@ -8,7 +8,6 @@ run.json last.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import secrets
@@ -21,11 +20,10 @@ from typing import Any
 from pipeline import hub
 from pipeline.config import TrainConfig
 from pipeline.errors import ConfigError, RunError
-from pipeline.files import write_atomic
 from pipeline.hub import job_lines, remote
 from pipeline.hub.access import TOKENIZER_FILES
-from pipeline.hub.checkpoints import take
-from pipeline.journal import read_lines, read_object
+from pipeline.hub.checkpoints import check_journals, take
+from pipeline.journal import read_object
 from pipeline.model import BaseModel, check_checkpoint
 from pipeline.runs import Run
 from pipeline.train import copy_tokenizer
@@ -72,8 +70,11 @@ def fetch(run: Run, token: str, progress: Progress | None = None) -> Run:
                 take(api, where.repo, commit, name, size, beside)
         report(0.9, "Looking through it")
         _check_model(run, beside / "run")
-        _check_journals(beside / "run")
-        _move(run, beside / "run", info)
+        check_journals(beside / "run")
+        with run.claim():
+            if run.status == "done":  # fetched by somebody else in the meantime
+                raise RunError(f"{run.title} is here and trained already.")
+            _move(run, beside / "run", info)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     remote.save(run, replace(remote.need_record(run), away=False, fetched=True))
@@ -164,16 +165,6 @@ def _check_model(run: Run, folder: Path) -> None:
         one.pop("dtype", None), one.pop("torch_dtype", None)
     if ours != theirs:
         raise RunError(f"The fetched model is not built as {run.base['label']}; it is not fetched.")
-
-
-def _check_journals(folder: Path) -> None:
-    """Keep of the journals what a run writes into them; reports must be JSON objects. Raises RunError."""
-    for name, fits in (("log.jsonl", job_lines.fits_step), ("samples.jsonl", job_lines.fits_sample)):
-        if (folder / name).is_file():
-            lines = [json.dumps(line, ensure_ascii=False) for line in read_lines(folder / name) if fits(line)]
-            write_atomic(folder / name, "".join(line + "\n" for line in lines))
-    for report in folder.glob("eval/*.json"):
-        read_object(report, "rows", "exact_match")
 
 
 def _move(run: Run, folder: Path, info: dict[str, Any]) -> None:

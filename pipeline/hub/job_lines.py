@@ -12,7 +12,6 @@ Everything else in the log is what libraries print. A reader trusts nothing: wha
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import fields
 from typing import Any
 
@@ -21,6 +20,8 @@ from pipeline.runs import STATUSES, Sample, StepLog
 MARK = "studio-job: "
 LONGEST = 20_000
 """Characters of a line; a longer one is not ours."""
+MOST = 1e300
+"""A number beyond it is none of ours."""
 _WHOLE = ("step", "total", "memory")
 _TEXTS = ("request", "expected", "answer")
 
@@ -83,5 +84,5 @@ def _is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a JSON value is a finite number that a float can hold: a whole one of 400 digits cannot be written as one."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -MOST < value < MOST

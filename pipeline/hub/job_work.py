@@ -224,7 +224,11 @@ class Keeper:
         found = self.run.last_checkpoint
         if busy or found is None or found.step <= self.pushed or time.monotonic() - self.last < self.every:
             return
-        step, items = checkpoints.hold(self.run, self._held)
+        try:
+            step, items = checkpoints.hold(self.run, self._held)
+        except (PipelineError, OSError) as problem:  # the training goes on, and the next checkpoint is tried
+            self.last = time.monotonic()
+            return say("say", text=f"The newest checkpoint could not be read to be kept: {problem}")
         self.pushed = step
         self._thread = threading.Thread(target=self._push_checkpoint, args=(step, items), daemon=True)
         self._thread.start()

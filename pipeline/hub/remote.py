@@ -127,14 +127,15 @@ class Plan:
 
 def plan(
     run: Run, flavor: Flavor, token: str, repo: str | None = None, *, timeout: int | None = None, seconds: float | None = None,
-    keep_every: float = KEEP_EVERY, evaluate: bool = True, revision: str | None = None, sha256: str | None = None,
+    keep_every: float = KEEP_EVERY, evaluate: bool = True, revision: str | None = None, sha256: str | None = None, claimed: bool = False,
 ) -> Plan:  # fmt: skip
     """What `start` would ask for. Asks the Hub who the token belongs to, and changes nothing. Raises PipelineError if it cannot be done.
 
     `repo` is "name" or "owner/name" (default: made of the run's title and folder, or the one it was given to before); `timeout` in
-    seconds, `seconds` an estimate of one's own, `keep_every` in minutes. `revision` and `sha256` are known only when the files are pushed.
+    seconds, `seconds` an estimate of one's own, `keep_every` in minutes. `revision` and `sha256` are known only when the files are pushed;
+    `claimed` says that this process holds the run.
     """
-    _check(run)
+    _check(run, claimed)
     owner = hub.account(token)
     before = record(run)
     name = repo or (before.repo if before else f"{hub.slug(run.title)}-training-{hub.slug(run.id)[:24]}")
@@ -171,11 +172,18 @@ def _label(text: str) -> str:
 def start(run: Run, flavor: Flavor, token: str, repo: str | None = None, progress: Progress | None = None, **options: Any) -> Remote:
     """Push what the Job needs into the user's private repository and start it; `options` as in `plan`. Returns at once.
 
-    A run that has a checkpoint goes on from it, from the repository's if that is further. Raises PipelineError; when it does, no Job runs.
+    A run that has a checkpoint goes on from it, from the repository's if that is further. Meanwhile it is neither trained here nor given
+    away twice. Raises PipelineError; no Job runs then, unless the Hub's answer to the last question was lost: `jobs` lists them.
     """
-    report = progress or (lambda fraction, message: None)
     planned = plan(run, flavor, token, repo, **options)
-    before, base = record(run), run.base
+    with run.claim():
+        return _start(run, planned, token, progress or (lambda fraction, message: None), options)
+
+
+def _start(run: Run, planned: Plan, token: str, report: Progress, options: Mapping[str, Any]) -> Remote:
+    """The same for a run that this process holds."""
+    flavor, before, base = planned.flavor, record(run), run.base
+    _check(run, claimed=True)  # anew: somebody else may have given it away between the plan and the claim
     if not base["embedded"]:  # a Job that may not read its base would cost for nothing
         check_base(f"{base['id']}@{base['revision']}", token)
     report(0.0, "Packing the run")
@@ -201,19 +209,19 @@ def start(run: Run, flavor: Flavor, token: str, repo: str | None = None, progres
     )  # fmt: skip
     save(run, remote)  # the repository is found again even if there is no credit for a Job
     report(0.9, "Starting the Job")
-    call = plan(run, flavor, token, planned.repo, **options, revision=pushed.commit, sha256=packed.sha256).arguments
+    call = plan(run, flavor, token, planned.repo, **options, revision=pushed.commit, sha256=packed.sha256, claimed=True).arguments
     with hub.sentences(f"Starting a Job on {flavor.name}"):
         info = hub.client(token).run_uv_job(**call, secrets={TOKEN: token})
     report(1.0, "Started")
     return save(run, replace(remote, job=info.id, url=info.url, stage=_stage(info), started=time.time(), away=True))
 
 
-def _check(run: Run) -> None:
+def _check(run: Run, claimed: bool) -> None:
     """Raises RunError unless a Job can train `run`."""
     if run.status == "done":
         raise RunError(f"{run.title} is trained already; start another run.")
-    if run.is_alive:
-        raise RunError(f"{run.title} is being trained on this machine; stop it first, and a Job goes on from there.")
+    if run.is_alive and not claimed:
+        raise RunError(f"{run.title} is being trained on this machine, or sent to a Job just now; wait for that or stop it first.")
     before = record(run)
     if before is not None and before.away:
         raise RunError(f"{run.title} has been given to a Job already ({before.url}); fetch it when that is done, or cancel it first.")

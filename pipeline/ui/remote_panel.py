@@ -202,7 +202,8 @@ def follow(key: Any, oauth: gr.OAuthToken | None, run_id: Any, seen: Any) -> lis
     run, problem = _open(key, run_id), ""
     if run is not None and (where := remote.record(run)) is not None and where.away:
         try:
-            remote_watch.watch(run, account.need_token(oauth)).look()
+            token = account.need_token(oauth)
+            remote_watch.watch(run, token).look(token)
         except PipelineError as refused:
             problem = str(refused)
     return _live(run, seen, problem)

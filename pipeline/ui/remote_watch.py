@@ -44,11 +44,11 @@ class Watch:
     def alive(self) -> bool:
         return self._thread.is_alive()
 
-    def look(self) -> None:
-        """Ask how the Job is, if that was not asked just now."""
+    def look(self, token: str) -> None:
+        """Ask how the Job is, if that was not asked just now; with the token of whoever looks, for the thread's is gone when it ends."""
         if time.monotonic() - self.looked > LOOK:
             self.looked = time.monotonic()
-            remote.refresh(self.run, self._token)
+            remote.refresh(self.run, token)
 
     def _follow(self) -> None:
         try:
