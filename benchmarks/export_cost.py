@@ -156,11 +156,12 @@ def _pytorch(path: Path, job: dict[str, Any]) -> Timed:
 def _litert_lm(path: Path, job: dict[str, Any]) -> Timed:
     import litert_lm
 
-    from pipeline.runtimes import engine as opened
+    from pipeline.engine import opened
+    from pipeline.model import cpu_threads
 
     greedy = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
     text = job["prompt"].removeprefix("<bos>")
-    with opened(path) as engine:
+    with opened(path, cpu_threads()) as engine:
         for words, tokens in ((text[:100], 2), (text, NEW)):
             with engine.create_session(apply_prompt_template=False, max_output_tokens=tokens, sampler_config=greedy) as session:
                 began = time.perf_counter()

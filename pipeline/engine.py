@@ -10,6 +10,8 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,23 @@ class Written:
     stopped: bool
 
 
+@contextmanager
+def opened(path: Path, threads: int) -> Iterator[Any]:
+    """A `litert_lm.Engine` for a .litertlm or .task. Raises ExportError if it cannot be opened."""
+    import litert_lm
+
+    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+    # Without a cache_dir the runtime leaves its compiled weights beside the model.
+    with tempfile.TemporaryDirectory(prefix="litert-lm-") as folder:
+        try:
+            backend = litert_lm.Backend.CPU(thread_count=threads)
+            engine = litert_lm.Engine(str(path), backend=backend, cache_dir=folder, enable_benchmark=True)
+        except RuntimeError as error:
+            raise ExportError(f"LiteRT-LM cannot open {path.name} ({error}).") from error
+        with engine:  # it must outlive its sessions: the library crashes otherwise
+            yield engine
+
+
 class Engine:
     """The file at `path`, which holds `context` tokens in all; answers are greedy and made one at a time, whoever asks.
 
@@ -36,25 +55,15 @@ class Engine:
     """
 
     def __init__(self, path: str | Path, context: int, threads: int = 2):
-        import litert_lm
-
-        litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
         self.path, self.context = Path(path), context
-        self._library, self._one = litert_lm, threading.Lock()
-        # Without a cache_dir the runtime leaves its compiled weights beside the model.
-        self._folder = tempfile.TemporaryDirectory(prefix="litert-lm-")
-        try:
-            backend = litert_lm.Backend.CPU(thread_count=threads)
-            self._engine = litert_lm.Engine(str(path), backend=backend, cache_dir=self._folder.name, enable_benchmark=True)
-        except RuntimeError as error:
-            self._folder.cleanup()
-            raise ExportError(f"LiteRT-LM cannot open {self.path.name} ({error}).") from error
+        self._one, self._open = threading.Lock(), ExitStack()
+        self._engine = self._open.enter_context(opened(self.path, threads))
 
     def answer(self, prompt: str, max_new_tokens: int = 128) -> Written:
         """The greedy answer to a prompt that begins with <bos>. Raises PipelineError for one that does not fit, or that fails."""
         text = prompt.removeprefix(BOS)  # the session writes it
         with self._one:
-            length = len(self._engine.tokenize(text)) + 1
+            length = self.length(prompt)
             room = min(max_new_tokens, self.context - length)
             if room < 1:
                 raise PipelineError(
@@ -63,11 +72,17 @@ class Engine:
             try:
                 return self._write(text, room)
             except RuntimeError as error:
-                raise PipelineError(f"LiteRT-LM could not answer ({error}). Try another request.") from error
+                raise ExportError(f"LiteRT-LM cannot answer with {self.path.name} ({error}).") from error
+
+    def length(self, prompt: str) -> int:
+        """The tokens of a prompt, <bos> included."""
+        return len(self._engine.tokenize(prompt.removeprefix(BOS))) + 1
 
     def _write(self, text: str, room: int) -> Written:
+        import litert_lm
+
         # TOP_P with k = 1 is greedy; GREEDY itself is not implemented in the CPU runtime (LiteRT-LM 0.18).
-        greedy = self._library.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
+        greedy = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
         start = time.perf_counter()
         with self._engine.create_session(apply_prompt_template=False, max_output_tokens=room, sampler_config=greedy) as session:
             session.run_prefill([text])
@@ -80,6 +95,4 @@ class Engine:
     def close(self) -> None:
         """Gives the memory back; waits for the answer that is being made. Nothing can be asked afterwards."""
         with self._one:
-            engine: Any = self._engine
-            engine.__exit__(None, None, None)
-            self._folder.cleanup()
+            self._open.close()

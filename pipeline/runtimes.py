@@ -8,15 +8,15 @@ runtime does not tell. Knows nothing of tools, datasets or scores.
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from pipeline import child
+from pipeline.engine import Engine, opened
 from pipeline.errors import ExportError
-from pipeline.functiongemma import BOS, STOP_TOKENS
+from pipeline.functiongemma import STOP_TOKENS
 
 Conversation = tuple[Sequence[dict[str, Any]], Sequence[dict[str, Any]]]
 """Messages, and tools as OpenAI writes them."""
@@ -71,57 +71,27 @@ def without_stop(text: str) -> str:
 
 
 def _litert(path: Path, prompts: Sequence[str], max_new_tokens: int, progress: child.Progress) -> list[str]:
-    import litert_lm
-
     from pipeline.export.inspect import inspect
+    from pipeline.model import cpu_threads
 
     found = inspect(path)
     cache = (found["model"] or {}).get("cache_length")
     if not cache or not (found["model"] or {}).get("prefill_lengths"):
         raise ExportError(f"{path.name} holds no model that LiteRT-LM can run: {(found['problems'] or ['no signatures were found'])[0]}")
     texts = []
-    with engine(path) as opened:
+    with closing(Engine(path, cache, cpu_threads())) as engine:
         for number, prompt in enumerate(prompts, 1):
-            text = prompt.removeprefix(BOS)  # the session writes it
-            length = len(opened.tokenize(text)) + 1
-            if length >= cache:
+            if (length := engine.length(prompt)) >= cache:
                 raise ExportError(f"A prompt of {length} tokens does not fit into the {cache} of {path.name}; raise --cache-length.")
-            texts.append(_ask(litert_lm, opened, text, min(max_new_tokens, cache - length), path))
+            texts.append(engine.answer(prompt, max_new_tokens).text)
             progress(number / len(prompts), f"{number} of {len(prompts)} answers")
     return texts
 
 
-@contextmanager
-def engine(path: Path) -> Iterator[Any]:
-    """A `litert_lm.Engine` for a .litertlm or .task, in this process. Raises ExportError if it cannot be opened."""
+def _rendered(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
     import litert_lm
 
     from pipeline.model import cpu_threads
-
-    litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
-    # Without a cache_dir the runtime leaves its compiled weights beside the model.
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            made = litert_lm.Engine(str(path), backend=litert_lm.Backend.CPU(thread_count=cpu_threads()), cache_dir=folder)
-        except RuntimeError as error:
-            raise ExportError(f"LiteRT-LM cannot open {path.name} ({error}); it is no use on a phone either.") from error
-        with made:  # it must outlive its sessions: the library crashes otherwise
-            yield made
-
-
-def _ask(litert_lm: Any, engine: Any, text: str, max_new_tokens: int, path: Path) -> str:
-    # TOP_P with k = 1 is greedy; GREEDY itself is not implemented in the CPU runtime.
-    greedy = litert_lm.SamplerConfig(top_k=1, top_p=1.0, temperature=1.0, seed=0)
-    try:
-        with engine.create_session(apply_prompt_template=False, max_output_tokens=max_new_tokens, sampler_config=greedy) as session:
-            session.run_prefill([text])
-            return session.run_decode().texts[0]
-    except RuntimeError as error:
-        raise ExportError(f"LiteRT-LM cannot answer with {path.name} ({error}).") from error
-
-
-def _rendered(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
-    import litert_lm
 
     class Declared(litert_lm.Tool):
         def __init__(self, declaration: dict[str, Any]):
@@ -134,12 +104,12 @@ def _rendered(path: Path, conversations: Sequence[dict[str, Any]]) -> list[str]:
             raise NotImplementedError("nothing is called while prompts are compared")
 
     prompts = []
-    with engine(path) as opened:
+    with opened(path, cpu_threads()) as engine:
         for one in conversations:
             *before, last = one["messages"]
             tools = [Declared(tool) for tool in one["tools"]]
             try:
-                with opened.create_conversation(messages=before, tools=tools, automatic_tool_calling=False) as chat:
+                with engine.create_conversation(messages=before, tools=tools, automatic_tool_calling=False) as chat:
                     prompts.append(chat.render_message_to_string(last))
             except RuntimeError as error:
                 raise ExportError(f"The chat template inside {path.name} fails on the first message ({error}).") from error
