@@ -28,7 +28,7 @@ REQUEST_COLUMNS = (
     "user",
 )
 CALLS_COLUMNS = ("tool_calls", "calls", "function_calls")
-NAME_KEYS = ("name", "tool_name", "function_name")
+NAME_KEYS = ("name", "tool_name", "function_name", "tool", "function")
 ARGUMENT_KEYS = ("arguments", "args", "parameters", "tool_args", "tool_arguments", "function_args")
 REPLY_COLUMNS = ("reply", "response", "assistant_content", "assistant_message")
 KNOWN_COLUMNS = {
@@ -129,7 +129,7 @@ FORMATS = (
     ),
     Format(
         "three_columns",
-        "request, tool, arguments (CSV without a header)",
+        "request, tool, arguments (CSV, with or without these as a header)",
         lambda row: isinstance(row, list) and len(row) == 3,
         _of_cells,
     ),

@@ -141,6 +141,8 @@ FILES = {
     "plain.csv": as_csv(ROWS),
     "header.csv": as_csv(ROWS, header=HEADER),
     "header in capitals.csv": as_csv(ROWS, header=[name.upper() for name in HEADER]),
+    "header in short words.csv": as_csv(ROWS, header=("request", "tool", "arguments")),
+    "header of functions.csv": as_csv(ROWS, header=("request", "function", "arguments")),
     "mark.csv": b"\xef\xbb\xbf" + as_csv(ROWS, header=HEADER).encode(),
     "semicolons.csv": as_csv(ROWS, ";", HEADER),
     "semicolons, no header.csv": as_csv(ROWS, ";"),
