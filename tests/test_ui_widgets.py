@@ -94,3 +94,10 @@ def test_a_value_of_the_browser_is_text_or_nothing():
     assert widgets.picked(gr.EventData(None, {"pick": "row:1"})) == "row:1"
     for data in ({"pick": 7}, {}, None, "x", {"pick": ["row:1"]}):
         assert widgets.picked(gr.EventData(None, data)) == ""
+
+
+def test_a_problem_that_several_rows_share_is_said_once():
+    same = [Issue(row, "date", "error", "is no date", "Mend it") for row in (2, 3, 5, 8)]
+    shown = widgets.issue_list([Issue(1, "", "warning", "is odd"), *same, Issue(9, "time", "error", "is no time")])
+    assert shown.count("<li") == 3 and "<b>Rows 2, 3, 5 and 1 more date</b> is no date" in shown
+    assert shown.index("is no date") < shown.index("<b>Row 9 time</b>") < shown.index("<b>Row 1</b> is odd")

@@ -205,19 +205,28 @@ def legend(word: str = "learned", meaning: str = "what the model is trained to w
 
 
 def issue_list(issues: Sequence[Any], limit: int = 20) -> str:
-    """`Issue`s with row and field, the ones that must be fixed first."""
-    ordered = sorted(issues, key=lambda issue: issue.severity != "error")
+    """`Issue`s with row and field, the ones that must be fixed first; what is the same in several rows is said once."""
+    rows: dict[Any, list[int]] = {}
+    for issue in sorted(issues, key=lambda issue: issue.severity != "error"):
+        at = rows.setdefault((issue.severity == "error", issue.field or "", issue.message, issue.fix), [])
+        at += [] if issue.row is None else [issue.row]
     items = []
-    for issue in ordered[:limit]:
-        must = issue.severity == "error"
-        where = " ".join(part for part in (f"Row {issue.row}" if issue.row is not None else "", issue.field or "") if part)
-        fix = f'. <span class="fix">{esc(issue.fix)}</span>' if issue.fix else ""
+    for (must, field, message, fix), numbers in list(rows.items())[:limit]:
+        where = " ".join(part for part in (_rows(numbers), field) if part)
+        mend = f'. <span class="fix">{esc(fix)}</span>' if fix else ""
         items.append(
             f'<li class="{"must" if must else "look"}"><em>{"Must fix" if must else "Worth a look"}</em> '
-            f"{f'<b>{esc(where)}</b> ' if where else ''}{esc(issue.message)}{fix}</li>"
+            f"{f'<b>{esc(where)}</b> ' if where else ''}{esc(message)}{mend}</li>"
         )
-    more = f"<li>and {len(ordered) - limit:,} more</li>" if len(ordered) > limit else ""
+    more = f"<li>and {len(rows) - limit:,} more</li>" if len(rows) > limit else ""
     return f'<ul class="issues">{"".join(items)}{more}</ul>' if items else ""
+
+
+def _rows(numbers: Sequence[int]) -> str:
+    """`Row 2`, `Rows 2, 3, 4`, `Rows 2, 3, 4 and 9 more`."""
+    if len(numbers) < 2:
+        return "".join(f"Row {number}" for number in numbers)
+    return f"Rows {', '.join(map(str, numbers[:3]))}" + (f" and {len(numbers) - 3:,} more" if len(numbers) > 3 else "")
 
 
 def parameter_type(schema: Any) -> str:
