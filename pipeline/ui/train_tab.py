@@ -74,7 +74,7 @@ def build(page: Page) -> None:
             again = gr.Button("Start over", visible=False, elem_id="train-over")
         numbers = gr.HTML(elem_id="train-facts")
         plot = gr.LinePlot(
-            x="step", y="loss", color="of", color_map=COLOURS, x_title="step", y_title="loss",
+            x="step", y="loss", color="of", color_map=COLOURS, x_title="step", y_title="loss, lower is better",
             color_title=" ", height=260, visible=False, elem_id="train-loss", show_label=False, buttons=[],
         )  # fmt: skip
         samples = gr.HTML(elem_id="train-answers")
@@ -268,7 +268,7 @@ def _curve(rows: list[dict[str, Any]]) -> Any:
     import pandas  # half a second, and only a page with a curve needs it
 
     both = rows[-1]["of"] == "validation"
-    title = "Loss in training and validation (lower is better)" if both else "Loss in training (lower is better)"
+    title = "Training and validation loss" if both else "Training loss"
     return gr.update(value=pandas.DataFrame(rows), title=title, visible=True)
 
 
