@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import HubError, PipelineError
+from pipeline.files import exclusive
 from pipeline.hub import public
 from pipeline.hub.demo import file_of
 from pipeline.tools import TRIGGER
@@ -157,6 +160,35 @@ def test_too_large_is_refused_and_the_cache_keeps_those_asked_for_last(hub, weig
     monkeypatch.setattr(public, "MAX_MODEL", 1000)
     with pytest.raises(PipelineError, match="GB of weights; models up to 0.0 GB are opened here"):
         public.fetch("alice/two", tmp_path)
+
+
+def test_making_room_minds_what_others_fetch_meanwhile(tmp_path, monkeypatch):
+    other, kept, over = tmp_path / "bob--lamp", tmp_path / "alice--lamp", threading.Event()
+    kept.mkdir()
+
+    def fetching() -> None:
+        while not over.is_set():
+            for number in range(20):
+                (other / ".partial" / str(number)).mkdir(parents=True)
+                (other / ".partial" / str(number) / "model").write_bytes(b"x")
+            shutil.rmtree(other / ".partial")
+
+    thread = threading.Thread(target=fetching)
+    thread.start()
+    try:
+        for _ in range(300):
+            public._trim(tmp_path, kept)
+    finally:
+        over.set()
+        thread.join()
+    (other / "commit").mkdir()
+    (other / "commit" / "model").write_bytes(b"x")
+    monkeypatch.setattr(public, "MAX_CACHE", 0)
+    with exclusive(other):
+        public._trim(tmp_path, kept)
+        assert (other / "commit" / "model").is_file(), "it is being fetched"
+    public._trim(tmp_path, kept)
+    assert not (other / "commit").exists()
 
 
 @pytest.mark.parametrize(("text", "name"), [

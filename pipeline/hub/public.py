@@ -13,6 +13,7 @@ import re
 import shutil
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -252,13 +253,31 @@ def _read(repo: str, commit: str, folder: Path) -> PublicModel:
 
 
 def _trim(cache: Path, keep: Path) -> None:
-    """Delete the models that were asked for longest ago until all take MAX_CACHE at most. Those that run keep their open files."""
+    """Delete the models that were asked for longest ago until all take MAX_CACHE at most; not those that are being fetched just now.
+
+    Those that run keep their open files.
+    """
     homes = sorted((one for one in cache.iterdir() if one.is_dir()), key=lambda one: one.stat().st_mtime, reverse=True)
     homes.sort(key=lambda one: one != keep)
     total = 0
     for home in homes:
-        total += sum(file.stat().st_size for file in home.rglob("*") if file.is_file())
+        total += _size(home)
         if total > MAX_CACHE and home != keep:
-            with exclusive(home):
+            with suppress(BlockingIOError), exclusive(home, waiting=_not_now):
                 for inner in home.iterdir():
                     shutil.rmtree(inner, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below `folder`, in which others may be making and moving files."""
+    total = 0
+    for inside, _, names in os.walk(folder):  # passes over a folder that has gone
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += os.stat(os.path.join(inside, name)).st_size
+    return total
+
+
+def _not_now() -> None:
+    """Somebody else holds it: leave it."""
+    raise BlockingIOError

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 import zipfile
 from pathlib import Path
@@ -30,16 +31,18 @@ def hand_over(path: Path, session: str, mark: str) -> str:
     target = folder / (path.name + (".zip" if path.is_dir() else ""))
     if not target.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{target.name}"
-        if path.is_dir():
-            _zip(path, beside)
-        else:
+        beside = folder / f".{secrets.token_hex(4)}.partial"  # two clicks at once write two, and either is whole
+        try:
+            if path.is_dir():
+                _zip(path, beside)
+            else:
+                try:
+                    os.link(path, beside)  # a second name costs no disk; artifacts are replaced by renaming, never written into
+                except OSError:  # another file system
+                    shutil.copyfile(path, beside)
+            os.replace(beside, target)
+        finally:
             beside.unlink(missing_ok=True)
-            try:
-                os.link(path, beside)  # a second name costs no disk; artifacts are replaced by renaming, never written into
-            except OSError:  # another file system
-                shutil.copyfile(path, beside)
-        os.replace(beside, target)
     return str(target)
 
 
