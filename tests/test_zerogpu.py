@@ -92,7 +92,7 @@ def test_two_visitors_in_one_worker_get_what_each_gets_alone(space, gpu, runs, a
     assert len(gpu.asked) == 2 and len(gpu.workers) == 1, "the second visitor got the first one's process"
     assert weights(runs["lora"]) == alone["lora"]
     assert weights(runs["full"]) == alone["full"]
-    assert json.loads((runs["full"].path / "kept.json").read_text()) == [], "no tensor of the first was there any more"
+    assert json.loads((runs["full"].path / "kept.json").read_text()) == [], "no tensor and no row of the first was there any more"
 
 
 def test_only_a_slot_has_a_gpu(space):

@@ -198,19 +198,27 @@ def main() -> None:
 
 
 def _count_what_is_left_behind() -> None:
-    """Before a slot trains, the tensors that its worker still has from those before are counted into the run's folder."""
+    """Before a slot trains, the tensors and rows that its worker still has from those before are listed in the run's folder."""
     import gc
 
     import torch
+    from datasets import Dataset
+    from transformers import Trainer
 
     from pipeline import train
+    from pipeline.examples import Example, ToolDataset
+    from pipeline.packing import Pack, TokenizedExample
+
+    private = (Example, ToolDataset, TokenizedExample, Pack, Dataset, Trainer)
 
     plain = train.train
 
     def counting(run: Any, **options: Any) -> Any:
         gc.collect()
-        kept = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor) and one.numel() > 1]
-        (run.path / "kept.json").write_text(json.dumps([list(one.shape) for one in kept]))
+        objects = gc.get_objects()
+        kept = [list(one.shape) for one in objects if issubclass(type(one), torch.Tensor) and one.numel() > 1]
+        kept += [type(one).__name__ for one in objects if issubclass(type(one), private)]
+        (run.path / "kept.json").write_text(json.dumps(kept))
         return plain(run, **options)
 
     train.train = counting

@@ -54,8 +54,12 @@ def offer(page: Page, run_id: Any, choices: list[Any]) -> None:
     onward.click(hand_over, [page.key, run_id, hardware], cost, show_progress="hidden").then(**page.touch())
 
 
-def away_part(page: Page, run_id: Any) -> None:
-    """Place and wire the part that shows the Job of the open run; hidden for a run that never had one."""
+def away_part(page: Page, run_id: Any) -> list[Any]:
+    """Place and wire the part that shows the Job of the open run; hidden for a run that never had one.
+
+    Returns the outputs of `show_away`, to be called after the step has read the disk: as a second listener of the step's opening it
+    made gradio 6.31 raise that again and again.
+    """
     seen = gr.State("")
     timer = gr.Timer(2.0, active=False)
     with gr.Column(visible=False, elem_id="jobs-away") as part:
@@ -67,12 +71,12 @@ def away_part(page: Page, run_id: Any) -> None:
         with gr.Accordion("Log of the Job", open=False, visible=False, elem_id="jobs-log-part") as log_part:
             log = gr.Code(lines=8, max_lines=24, interactive=False, show_label=False, elem_id="jobs-log", wrap_lines=True)
     live = [part, state, fetch, again, cancel, log_part, log, timer, seen]
-    page.on_open("train", show_away, live, [run_id])
     run_id.change(show_away, [page.key, run_id], live, **QUIET)
     timer.tick(follow, [page.key, run_id, seen], live, **TICK)
     seen.change(**page.touch())
     for button, action in ((fetch, bring), (again, go_on), (cancel, end)):
         button.click(action, [page.key, run_id], state, show_progress="hidden").then(**page.touch())
+    return live
 
 
 # -- a new run

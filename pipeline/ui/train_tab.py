@@ -65,7 +65,7 @@ def build(page: Page) -> None:
 
     with gr.Column(visible=False, elem_id="train-run") as run_part:
         state = gr.HTML(elem_id="train-state")
-        remote_panel.away_part(page, run_id)
+        away = remote_panel.away_part(page, run_id)
         with gr.Row(elem_classes="actions"):
             forward = gr.Button("See how well it does", variant="primary", visible=False, elem_id="train-next")
             resume = gr.Button("Continue", variant="primary", visible=False, elem_id="train-continue")
@@ -106,7 +106,8 @@ def build(page: Page) -> None:
     # One event for every plan, of what is chosen by then: two of them may answer in either order, and the older one would stay.
     changed, planned = [due.change, *(choice.change for choice in (place, *choices))], [sentence, command, start]
     again_due = {"fn": None, "inputs": due, "outputs": due, "js": "(due) => due + 1"}
-    shown = page.on_open("train", show, [*around, *live], [run_id]).then(**again_due)
+    shown = page.on_open("train", show, [*around, *live], [run_id])
+    shown = shown.then(remote_panel.show_away, [page.key, run_id], away, show_progress="hidden").then(**again_due)
     if on_zero_gpu():  # the Hub may take its time
         shown.then(ask_left, None, left, show_progress="hidden").then(**again_due)
     timer.tick(follow, [page.key, run_id, seen, left], live, **TICK)
