@@ -34,6 +34,7 @@ bench: .venv/installed-dev  ## every benchmark, about an hour on 2 cores; each p
 	$(BIN)/python benchmarks/train_speed.py --quick --json out/bench/train_speed.json
 	$(BIN)/python benchmarks/generate_speed.py --quick --json out/bench/generate_speed.json
 	$(BIN)/python benchmarks/finetune_270m.py --json out/bench/finetune_270m.json
+	$(BIN)/python benchmarks/export_cost.py --quick --json out/bench/export_cost.json
 
 lint: .venv/installed-dev  ## ruff
 	$(BIN)/ruff check .
