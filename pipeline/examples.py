@@ -149,6 +149,11 @@ def conversation(request: str, dataset: ToolDataset | None = None) -> list[dict[
     """The messages of a fresh request, begun as most examples of `dataset` begin: the model has seen no other beginning."""
     beginnings = Counter(_beginning(row) for row in dataset.examples) if dataset else Counter()
     developer = beginnings.most_common(1)[0][0] if beginnings else DEFAULT
+    return fresh(request, developer)
+
+
+def fresh(request: str, developer: str) -> list[dict[str, Any]]:
+    """The messages of a request to a model that was trained with these words of the developer, or with none."""
     first = [{"role": "developer", "content": developer}] if developer else []
     return [*first, {"role": "user", "content": request}]
 

@@ -60,6 +60,7 @@ class Served:
 
     @property
     def alive(self) -> bool:
+        """Whether its process still runs."""
         return self._child.poll() is None
 
     def answer(self, prompt: str, max_new_tokens: int = 128, within: float = ANSWERING) -> Written:

@@ -102,9 +102,10 @@ def test_it_runs_without_torch_and_without_this_project(folder, tmp_path):
     """A process of its own, in which torch cannot be imported and the only `pipeline` is the copy."""
     program = """
 import json, sys, app, pipeline
+from pipeline.examples import fresh
 shown = app.model()
 app.build(shown)
-answer = shown.answer(shown.conversation("red and kitchen"))
+answer = shown.answer(fresh("red and kitchen", shown.developer))
 print(json.dumps({
     "calls": [[call.name, call.arguments] for call in answer.calls], "text": answer.text, "pipeline": pipeline.__file__,
     "heavy": sorted({"torch", "transformers", "datasets"} & set(sys.modules)), "tokens": answer.tokens, "stopped": answer.stopped,

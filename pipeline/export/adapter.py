@@ -1,6 +1,7 @@
-"""The LoRA adapters of a run alone: a folder that peft loads onto the base, a hundredth of the whole model's size.
+"""The LoRA adapters of a run alone: a folder that peft loads onto the base.
 
-They are the run's own, byte for byte, as training kept them before the merge. The check loads them anew onto the base, in a child process
+In the 270M shape rank 16 on all linear layers makes 3.8 million weights, 1.4 % of the base's 268 million. They are the run's own, byte
+for byte, as training kept them before the merge. The check loads them anew onto the base, in a child process
 (`python -m pipeline.export.adapter`), and compares the answers with the merged model's.
 """
 

@@ -136,6 +136,7 @@ class Work:
     operations: float
 
     def seconds(self, flavor: Flavor) -> float:
+        """What it takes on that hardware, without start and end."""
         return self.steps * max(LEAST_STEP, self.operations / flavor.speed)
 
 

@@ -49,6 +49,7 @@ def step(said: dict[str, Any]) -> StepLog:
 
 
 def sample(said: dict[str, Any]) -> Sample:
+    """The line of samples.jsonl that a "sample" stands for."""
     return Sample(**{f.name: said[f.name] for f in fields(Sample)})
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 from pipeline import hub
 from pipeline.child import PROJECT, SECRETS
-from pipeline.errors import PipelineError, RunError
+from pipeline.errors import PipelineError
 from pipeline.hub import checkpoints, job_lines
 from pipeline.hub.parcel import Item
 from pipeline.hub.push import look, push_items
@@ -76,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def say(kind: str, **said: Any) -> None:
+    """A line of the Job's log, as job_lines has it."""
     print(job_lines.line(kind, **said), flush=True)
 
 
@@ -197,6 +198,7 @@ class Journals:
         self.seen = {kind: sum(1 for _ in read_lines(file)) for kind, file in self.files.items()}
 
     def news(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Kind ("step" or "sample") and line, in the order of the files."""
         for kind, file in self.files.items():
             lines = list(read_lines(file))
             yield from ((kind, said) for said in lines[self.seen[kind] :])
@@ -292,7 +294,4 @@ class Keeper:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except RunError as problem:
-        sys.exit(f"error: {problem}")
+    sys.exit(main())

@@ -40,6 +40,7 @@ class Item:
 
     @property
     def size(self) -> int:
+        """Bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
 

@@ -60,6 +60,7 @@ class PublicModel:
 
     @property
     def page(self) -> str:
+        """Its address on the Hub."""
         return f"https://huggingface.co/{self.repo}"
 
 

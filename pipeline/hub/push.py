@@ -52,6 +52,7 @@ class Existing:
 
     @property
     def is_new(self) -> bool:
+        """Whether it holds nothing yet but what the Hub itself puts there."""
         return not set(self.files) - OF_THE_HUB[self.type]
 
 

@@ -80,6 +80,7 @@ class Remote:
 
     @property
     def over(self) -> bool:
+        """Whether the Job has ended, as far as was heard."""
         return self.stage in OVER
 
 
@@ -93,6 +94,7 @@ def record(run: Run) -> Remote | None:
 
 
 def save(run: Run, remote: Remote) -> Remote:
+    """Write `remote` into the run's folder; returns it."""
     write_atomic(run.path / REMOTE, json.dumps(asdict(remote), indent=1))
     return remote
 

@@ -22,7 +22,7 @@ import gradio as gr
 from pipeline import functiongemma, jsontext
 from pipeline import tools as checks
 from pipeline.errors import DataError
-from pipeline.examples import DEFAULT
+from pipeline.examples import DEFAULT, fresh
 from pipeline.functiongemma import Reply
 from pipeline.hub import public
 from pipeline.model import find_base
@@ -97,7 +97,7 @@ def call(request: str, tools: list[dict[str, Any]] | None = None, model: str = E
     specs = specs or list(asked.tools)
     if not specs:
         raise DataError("tools: this model comes with no functions of its own; send those that it may call.")
-    answer = answers.answer(asked.source, asked.conversation(request), specs, apart=asked.revision is not None)
+    answer = answers.answer(asked.source, fresh(request, asked.developer), specs, apart=asked.revision is not None)
     figures = {"tokens": answer.tokens, "seconds": round(answer.seconds, 3)}
     return {"model": asked.name, "revision": asked.revision, "raw": answer.text, **_reply(answer.reply), **figures}
 
@@ -163,10 +163,6 @@ class _Asked:
     source: str | Path
     tools: tuple[checks.ToolSpec, ...] = ()
     developer: str = DEFAULT
-
-    def conversation(self, request: str) -> list[dict[str, Any]]:
-        first = [{"role": "developer", "content": self.developer}] if self.developer else []
-        return [*first, {"role": "user", "content": request}]
 
 
 def _model(name: str) -> _Asked:

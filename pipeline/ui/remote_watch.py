@@ -38,10 +38,12 @@ class Watch:
         self._thread = threading.Thread(target=self._follow, name=f"job of {run.id}", daemon=True)
 
     def start(self) -> None:
+        """Begin to follow."""
         self._thread.start()
 
     @property
     def alive(self) -> bool:
+        """Whether it still follows."""
         return self._thread.is_alive()
 
     def look(self, token: str) -> None:

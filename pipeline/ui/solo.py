@@ -15,7 +15,7 @@ import gradio as gr
 from pipeline import functiongemma, jsontext, simulated
 from pipeline.engine import Written
 from pipeline.errors import PipelineError
-from pipeline.examples import DEFAULT, with_results
+from pipeline.examples import DEFAULT, fresh, with_results
 from pipeline.tools import ToolCall, ToolSpec
 from pipeline.ui.answer_view import WIRE, Answer, checked_request, chips, shown
 from pipeline.ui.widgets import count, door, empty, esc, note, parameter_table, pickable, picked
@@ -50,10 +50,6 @@ class Model:
         declared = [tool.to_json() for tool in self.tools]
         prompt = functiongemma.render_prompt(messages, declared, add_generation_prompt=True)
         return Answer.of(prompt, self.ask(prompt), declared)
-
-    def conversation(self, request: str) -> list[dict[str, Any]]:
-        first = [{"role": "developer", "content": self.developer}] if self.developer else []
-        return [*first, {"role": "user", "content": request}]
 
 
 Find = Callable[[Any], Model]
@@ -136,7 +132,7 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
         yield [WAITING, hide, "", gr.Column(visible=False), "", None, "", hide]
         try:
             model = find(which)
-            answer = model.answer(model.conversation(words))
+            answer = model.answer(fresh(words, model.developer))
         except PipelineError as problem:
             yield [note(str(problem), "bad"), hide, "", gr.Column(visible=False), "", None, "", hide]
             return
@@ -156,7 +152,7 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
         yield WAITING, gr.Code(visible=False)
         try:
             model = find(which)
-            yield shown(model.answer(with_results(model.conversation(last["request"]), calls, results)))
+            yield shown(model.answer(with_results(fresh(last["request"], model.developer), calls, results)))
         except PipelineError as problem:
             yield note(str(problem), "bad"), gr.Code(visible=False)
 
@@ -172,6 +168,7 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
 
 @door
 def choose(event: gr.EventData) -> str:
+    """The request that was clicked."""
     return picked(event)
 
 
