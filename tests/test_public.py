@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import HubError, PipelineError
+from pipeline.errors import ExportError, HubError, PipelineError
 from pipeline.files import exclusive
 from pipeline.hub import public
 from pipeline.hub.demo import file_of
@@ -127,6 +127,19 @@ def test_what_is_no_model_of_this_kind_is_refused_before_it_is_used(hub, weights
     with pytest.raises(PipelineError, match=sentence):
         public.fetch("alice/lamp", tmp_path)
     assert not list(tmp_path.glob("*/*/found.json"))
+
+
+def test_a_strangers_file_that_takes_too_much_to_read_takes_nothing_of_this_process(hub, bundle, tmp_path, monkeypatch):
+    """Looking into it is done by a process of its own, which may not compute for long: here not at all."""
+    hub.repo("alice/lamp", bundle)
+    monkeypatch.setattr(public.apart.child, "run", too_much)
+    with pytest.raises(PipelineError, match="The .litertlm of alice/lamp is damaged or of another kind"):
+        public.fetch("alice/lamp", tmp_path)
+    assert not list(tmp_path.glob("*/*/found.json"))
+
+
+def too_much(*_):
+    raise ExportError("The file takes more than 20 seconds to read: it is damaged, or made to take long.")
 
 
 def test_whoever_brings_functions_needs_none_of_the_repository(hub, weights, tmp_path):

@@ -23,7 +23,7 @@ from pipeline import hub
 from pipeline.child import Progress
 from pipeline.errors import HubError, PipelineError
 from pipeline.examples import DEFAULT, conversation, to_try
-from pipeline.export.inspect import inspect
+from pipeline.export import apart
 from pipeline.files import exclusive, write_atomic
 from pipeline.model import check_checkpoint
 from pipeline.tools import ToolSpec, tools_from_json
@@ -211,7 +211,7 @@ def _check_config(file: Path, repo: str) -> None:
 
 def _check_bundle(file: Path, repo: str) -> None:
     try:
-        kind = inspect(file)["metadata"].get("model_type")
+        kind = apart.inspect(file)["metadata"].get("model_type")
     except PipelineError:
         raise PipelineError(f"The .litertlm of {repo} is damaged or of another kind; it is not opened.") from None
     if kind != "function_gemma":

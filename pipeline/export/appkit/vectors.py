@@ -5,7 +5,7 @@ that break careless readers: strings with quotes, braces and control tokens in t
 that are cut or broken. Those are written by hand, here; nothing in them is what a reader of this kit happened to say.
 
 The readers are stricter than `pipeline.functiongemma.parse`: what that repairs and reports, they refuse with a place
-(../../../../shared/format/FORMAT.md, section 7: the calls that are `ok`, and `missing_end_tag`, where nothing can be misread).
+(../shared/format/FORMAT.md, section 7: the calls that are `ok`, and `missing_end_tag`, where nothing can be misread).
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ PLACE = "‸"
 _A, _Z, _E = wire.START_CALL, wire.END_CALL, wire.ESCAPE
 START_OF_TURN, END_OF_TURN, START_RESPONSE = wire.START_OF_TURN, wire.END_OF_TURN, wire.START_RESPONSE
 _STOPPED = "content_after_response_token"
-
 
 
 def _nested(levels: int) -> list[Any]:
