@@ -22,7 +22,7 @@ from pipeline.model import find_base
 from pipeline.runs import Run
 from pipeline.ui import account, remote_watch, settings
 from pipeline.ui.errands import Errand
-from pipeline.ui.session import Page, find_project, project_of, run_of
+from pipeline.ui.session import Page, find_project, open_run, project_of, run_of
 from pipeline.ui.state import known, next_title
 from pipeline.ui.widgets import count, door, esc, note
 from pipeline.ui.work_view import bar, headline
@@ -115,7 +115,7 @@ def price(key: Any, run_id: Any, hardware: Any, *choices: Any) -> list[Any]:
 def _price(key: Any, run_id: Any, hardware: Any, choices: Any) -> list[Any]:
     """The cost in words, and the two buttons: for a new run, and for the open one if it can go on in a Job."""
     text, start = _price_of_new(key, hardware, choices)
-    run = _open(key, run_id)
+    run = open_run(key, run_id)
     if run is None or run.status == "done" or run.is_alive or remote.record(run) is not None:
         return [text, start, HIDE]
     try:
@@ -197,13 +197,13 @@ def _said(errand: Errand) -> Iterator[str]:
 @door
 def show_away(key: Any, run_id: Any) -> list[Any]:
     """The Job of the open run, as it was last heard of."""
-    return _live(_open(key, run_id))
+    return _live(open_run(key, run_id))
 
 
 @door
 def follow(key: Any, oauth: gr.OAuthToken | None, run_id: Any, seen: Any) -> list[Any]:
     """The same, heard of now."""
-    run, problem = _open(key, run_id), ""
+    run, problem = open_run(key, run_id), ""
     if run is not None and (where := remote.record(run)) is not None and where.away:
         try:
             token = account.need_token(oauth)
@@ -217,17 +217,6 @@ def is_given(run: Run) -> bool:
     """Whether the newest word on `run` is that of a Job whose result is not here."""
     where = remote.record(run)
     return where is not None and where.job is not None and not where.fetched and run.status != "done"
-
-
-def _open(key: Any, run_id: Any) -> Run | None:
-    """The run that the train step shows: the chosen one, else the newest."""
-    project = find_project(key)
-    if project is None:
-        return None
-    try:
-        return project.run(run_id)
-    except RunError:
-        return next(iter(project.runs()), None)
 
 
 def _live(run: Run | None, seen: Any = "", problem: str = "") -> list[Any]:

@@ -68,6 +68,17 @@ def run_of(key: Any, run_id: Any) -> Run:
     return project_of(key).run(run_id)
 
 
+def open_run(key: Any, run_id: Any) -> Run | None:
+    """The run that the train step shows: the chosen one, else the project's newest, else None."""
+    project = find_project(key)
+    if project is None:
+        return None
+    try:
+        return project.run(run_id)
+    except RunError:
+        return next(iter(project.runs()), None)
+
+
 def welcome(key: Any) -> dict[str, Any]:
     """The key to go on with: the ids of the one the browser kept that still name something.
 

@@ -33,7 +33,7 @@ from pipeline.ui import (
 )
 from pipeline.ui.base_choice import fetched
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import Page, find_project, project_of, run_of, workspace
+from pipeline.ui.session import Page, find_project, open_run, project_of, run_of, workspace
 from pipeline.ui.state import known, next_title
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
@@ -196,17 +196,6 @@ def follow(key: Any, run_id: Any, seen: Any, left: Any) -> list[Any]:
         remaining = gpu_plan.read(left)
         gpu_runs.keep_on(run, key["session"], *_gpu_work(run), remaining.seconds if remaining else None)
     return _live(run, seen)
-
-
-def open_run(key: Any, run_id: Any) -> Run | None:
-    """The run that was chosen, else the project's newest, else None."""
-    project = find_project(key)
-    if project is None:
-        return None
-    try:
-        return project.run(run_id)
-    except RunError:
-        return next(iter(project.runs()), None)
 
 
 def _live(run: Run | None, seen: Any = "") -> list[Any]:
