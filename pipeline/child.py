@@ -35,8 +35,8 @@ Work = Callable[[dict[str, Any], Progress], dict[str, Any]]
 PROJECT = Path(__file__).resolve().parent.parent
 TICK = 0.5
 """Seconds between two calls of `progress`, so that a caller who wants to stop is heard even while the child is silent."""
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-"""Not handed down: no child needs the Hub."""
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OAUTH_CLIENT_SECRET")
+"""Not handed down: no child needs the Hub, and a Space signs its visitors' cookies with the last one."""
 
 
 def run(module: str, job: dict[str, Any], progress: Progress | None = None, what: str = "The work") -> dict[str, Any]:

@@ -17,7 +17,7 @@ def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:
     print("a library that talks on stdout")
     if kind == "double":
         progress(0.5, "halfway")
-        return {"number": 2 * job["number"], "token": os.environ.get("HF_TOKEN")}
+        return {"number": 2 * job["number"], "tokens": [os.environ.get(name) for name in ("HF_TOKEN", "OAUTH_CLIENT_SECRET")]}
     if kind == "refuse":
         raise ExportError("This cannot be done.")
     if kind == "defect":

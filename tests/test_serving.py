@@ -89,7 +89,8 @@ def test_a_file_that_takes_for_ever_is_stopped(file, prompts):
 
 
 def test_no_token_of_the_hub_goes_into_it(file, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_canary")
+    for name in ("HF_TOKEN", "OAUTH_CLIENT_SECRET"):
+        monkeypatch.setenv(name, "hf_canary")
     served = Served(file)
     with open(f"/proc/{served._child.pid}/environ", "rb") as stream:
         assert b"hf_canary" not in stream.read()
