@@ -40,10 +40,10 @@ def build(page: Page) -> None:
         run_id = gr.Dropdown([], label="Run", visible=False, elem_id="evaluate-run")
         state = gr.HTML(elem_id="evaluate-state")
         with gr.Row(elem_classes="actions"):
-            start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start")
-            stop = gr.Button("Stop", visible=False, elem_id="evaluate-stop")
             forward = gr.Button("Make the file for your app", variant="primary", visible=False, elem_id="evaluate-next")
             talk = gr.Button("Talk to it", visible=False, elem_id="evaluate-talk")
+            start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start")
+            stop = gr.Button("Stop", visible=False, elem_id="evaluate-stop")
         score = gr.HTML(elem_id="evaluate-score")
         with gr.Column(visible=False) as detail:
             tables = gr.HTML(elem_id="evaluate-tables")

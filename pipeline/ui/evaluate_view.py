@@ -19,8 +19,8 @@ VERDICTS = {
     "malformed": "cannot be read",
 }
 FILTERS = (("All, failures first", "all"), ("Wrong", "wrong"), ("Became right", "gained"), ("Became wrong", "lost"))
-MOST_ROWS = 200
-"""Rows shown at once; more make the page slow on a phone. The filter gets at the others."""
+AT_FIRST, MOST_ROWS = 10, 200
+"""Rows that are open, and shown at all: more make the page long and slow on a phone. The filter gets at the others."""
 
 
 def headline(base: EvalReport | None, tuned: EvalReport, change: Comparison | None) -> str:
@@ -159,16 +159,22 @@ def rows(pairs: Sequence[tuple[RowResult, RowResult | None]]) -> str:
     """Request, expected, base's and tuned's answer of every row, with what differs marked."""
     if not pairs:
         return '<p class="note">No row fits this filter.</p>'
+    some, rest = pairs[:AT_FIRST], pairs[AT_FIRST:MOST_ROWS]
+    more = f'<details class="more"><summary>{count(len(rest), "more row")}</summary>{_answers(rest)}</details>' if rest else ""
+    words = f"The first {MOST_ROWS} of {len(pairs):,} rows; the filter shows the others."
+    return _answers(some) + more + (f'<p class="note">{words}</p>' if len(pairs) > MOST_ROWS else "")
+
+
+def _answers(pairs: Sequence[tuple[RowResult, RowResult | None]]) -> str:
     with_base = any(then for _, then in pairs)
     body = "".join(
         f'<tr><td class="request"><span class="quiet">{now.row}</span> {esc(now.request)}</td>{_td("Expected", _wanted(now))}'
         f"{_td('Base', _answer(then) if then else '') if with_base else ''}{_td('Tuned', _answer(now))}</tr>"
-        for now, then in pairs[:MOST_ROWS]
+        for now, then in pairs
     )
     head = f"<th>Request</th><th>Expected</th>{'<th>Base</th>' if with_base else ''}<th>Tuned</th>"
     table = f'<table class="plain answers"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    rest = f"The first {MOST_ROWS} of {len(pairs):,} rows; the filter shows the others."
-    return f'<div class="scroll" tabindex="0">{table}</div>' + (f'<p class="note">{rest}</p>' if len(pairs) > MOST_ROWS else "")
+    return f'<div class="scroll" tabindex="0">{table}</div>'
 
 
 def _td(name: str, content: str) -> str:

@@ -75,6 +75,11 @@ def test_failures_come_first_and_the_filter_narrows(evaluate):
     rows = evaluate.locator("#evaluate-rows tbody tr")
     expect(rows).to_have_count(30)
     wrong = 30 - tuned.verdicts["correct"]
+    more = evaluate.locator("#evaluate-rows summary")
+    expect(more).to_have_text("20 more rows")
+    expect(rows.last).to_be_hidden()
+    more.click()
+    expect(rows.last).to_be_visible()
     verdicts = rows.locator("td:last-child > div").all_inner_texts()
     assert [text == "right" for text in verdicts] == [False] * wrong + [True] * (30 - wrong)
     evaluate.get_by_label("Became right").check()
