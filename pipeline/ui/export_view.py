@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +14,7 @@ from pipeline.ui.destinations import DESTINATIONS, Destination
 from pipeline.ui.jobs import Job
 from pipeline.ui.state import duration, percent
 from pipeline.ui.train_view import as_calls
-from pipeline.ui.widgets import count, esc, facts
+from pipeline.ui.widgets import count, esc, facts, prose
 from pipeline.ui.work_view import headline, size
 
 
@@ -78,7 +77,7 @@ def _place(place: compatibility.Place, open: str = "") -> str:
     items = []
     for one in place.statements:
         word, kind = KINDS[one.kind]
-        text = re.sub("`([^`]+)`", r"<code>\1</code>", esc(one.text))
+        text = prose(one.text)
         source = esc(one.source)
         if "://" in one.source:
             source = f'<a href="{source}" target="_blank" rel="noopener noreferrer">{esc(urlsplit(one.source).netloc)}</a>'

@@ -10,6 +10,7 @@ import html
 import inspect
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -75,7 +76,12 @@ def empty(title: str, text: str) -> str:
 
 def note(text: str, kind: str = "") -> str:
     """One quiet line; kind "good" or "bad" marks it (in words too: never by colour alone)."""
-    return f'<p class="note {esc(kind)}">{esc(text)}</p>'
+    return f'<p class="note {esc(kind)}">{prose(text)}</p>'
+
+
+def prose(text: str) -> str:
+    """A sentence, with what stands in `backticks` as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", esc(text))
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> str:

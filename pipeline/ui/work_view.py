@@ -8,7 +8,7 @@ from pipeline.ui import jobs
 from pipeline.ui.jobs import Job, Line
 from pipeline.ui.state import duration
 from pipeline.ui.timings import in_words
-from pipeline.ui.widgets import count, esc
+from pipeline.ui.widgets import count, esc, prose
 
 
 def size(number: float) -> str:
@@ -22,7 +22,7 @@ def size(number: float) -> str:
 
 def headline(title: str, text: str = "", kind: str = "") -> str:
     """What is going on, in one line and one sentence; kind "good" or "bad" marks it beside its words."""
-    more = f"<p>{esc(text)}</p>" if text else ""
+    more = f"<p>{prose(text)}</p>" if text else ""
     return f'<div class="headline {esc(kind)}" role="status"><h3>{esc(title)}</h3>{more}</div>'
 
 
