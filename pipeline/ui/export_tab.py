@@ -24,6 +24,7 @@ from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, empty, lead, note
 
 LEAD = "Export makes the file that your app loads, and runs it on held-out requests before you get it."
+NO_ADAPTER = "A LoRA adapter alone comes from a training with the method lora: Train, Advanced."
 NOTHING = "A file is made of a trained model. Train one first; every destination is then one click away."
 QUIET = {"show_progress": "hidden", "queue": False}
 TICK = {"show_progress": "hidden", "concurrency_limit": 20}
@@ -42,10 +43,11 @@ def build(page: Page) -> None:
         run_id = gr.Dropdown([], label="Run", elem_id="export-run", visible=False)
         with gr.Row(elem_classes="cards export", equal_height=False):
             cards = [export_cards.place(each) for each in DESTINATIONS]
+            appkit_panel.build(page, run_id)
         without = gr.HTML(elem_id="export-without")
-        appkit_panel.build(page, run_id)
-        push_panel.build(page, run_id)
-        share_panel.build(page, run_id)
+        with gr.Row(elem_classes="cards online", equal_height=False):
+            push_panel.build(page, run_id)
+            share_panel.build(page, run_id)
         with gr.Accordion("Model card", open=False, visible=False, elem_id="export-card-part") as card_part:
             card_text = gr.Code(language="markdown", max_lines=30, **CODE)
             card_file = gr.DownloadButton("Download the model card", visible=False, elem_id="export-card-download")
@@ -104,12 +106,11 @@ def _live(key: Any, run: Run | None, seen: Any, chosen: Any) -> list[Any]:
     for number, each in enumerate(DESTINATIONS):
         asked = export_cards.words(each, *chosen[2 * number : 2 * number + 2])
         shown += export_cards.show(key, run, each, asked, files, _line(), history, first=number == 0)
-    why = adapter.refusal(run)
     made = [job for job in reversed(history) if job.kind == MAKE and job.over]
     unfinished = any(not job.over for job in history)
     mark = " ".join(f"{job.id}{job.status}" for job in history) + f"{len(files)}"
     return [
-        *shown, note(why) if why else "", *model_card, gr.update(visible=bool(made)), export_view.history(made),
+        *shown, note(NO_ADAPTER) if adapter.refusal(run) else "", *model_card, gr.update(visible=bool(made)), export_view.history(made),
         gr.Timer(active=unfinished), mark if mark != seen else gr.skip(),
     ]  # fmt: skip
 

@@ -33,6 +33,8 @@ on free hardware and holds the model's file, your functions and up to eight of y
 PRIVATE = "Private: nobody else sees it"
 PUBLIC = "Public: everybody sees it"
 FIRST = "The .litertlm file is made first; that adds the time that the export takes."
+ZIP = "The .zip needs no account."
+NO_ZIP = "The .zip needs no account. Make the .litertlm file for it first, on the card “Android, iOS, desktop” above."
 TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 QUIET = {"show_progress": "hidden"}
 SAVE = "() => document.querySelector('#share-file').click()"
@@ -51,7 +53,7 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
         with gr.Row():
             title = gr.Textbox(label="Title", info="What visitors read first.", max_length=80, min_width=200, elem_id="share-title")
             name = gr.Textbox(
-                label="Name of the Space", info="In your account; write organization/name for one of yours.", max_length=96, min_width=200,
+                label="Name of the Space", info="In your account, or organization/name.", max_length=96, min_width=200,
                 elem_id="share-name",
             )  # fmt: skip
             private = gr.Radio([(PRIVATE, True), (PUBLIC, False)], value=True, label="Who sees it", min_width=200, elem_id="share-who")
@@ -109,7 +111,7 @@ def _before(oauth: gr.OAuthToken | None, file: Any) -> str:
     try:
         account.need_token(oauth)
     except PipelineError as problem:
-        return note(f"{problem} The .zip needs no account.")
+        return note(f"{problem} {ZIP if file else NO_ZIP}")
     return note(f"The model's file has {size(file.size)}." if file else FIRST)
 
 

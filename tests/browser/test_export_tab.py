@@ -37,7 +37,7 @@ def test_without_a_trained_run_it_says_what_is_missing_and_leads_there(visitor, 
 
 def test_a_card_for_every_destination_with_its_size(export):
     expect(export.locator("#export-adapter")).to_be_hidden()
-    expect(export.locator("#export-without")).to_contain_text("trained in full: every weight has changed, so there is no adapter")
+    expect(export.locator("#export-without")).to_contain_text("A LoRA adapter alone comes from a training with the method lora")
     for each in DESTINATIONS[:-1]:
         card = export.locator(f"#export-{each.format}")
         expect(card).to_contain_text(each.title)
