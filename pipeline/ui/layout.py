@@ -197,7 +197,7 @@ def build() -> gr.Blocks:
             who = gr.HTML(scale=0, elem_id="who")
             switch = gr.Dropdown(label="Project", container=False, visible=False, scale=0, min_width=220)
             leave = gr.Button("All projects", size="sm", visible=False, scale=0, min_width=110)
-            take = gr.Button("Download", size="sm", visible=False, scale=0, min_width=100, elem_id="take-project")
+            take = gr.Button("Download project", size="sm", visible=False, scale=0, min_width=130, elem_id="take-project")
             taken = gr.DownloadButton(visible="hidden", elem_id="project-file")
             header.place_sign_in(sign_in, demo)
         with gr.Column(visible=False, elem_id="home") as home:

@@ -146,7 +146,7 @@ def test_the_base_is_explained_and_a_project_taken_home(page, app_url):
     expect(page.get_by_text("accept the licence on")).to_be_visible()
     page.get_by_text("base: embedded demo model").click()
     with page.expect_download() as taken:
-        page.get_by_role("button", name="Download", exact=True).click()
+        page.get_by_role("button", name="Download project").click()
     with zipfile.ZipFile(taken.value.path()) as archive:
         names = {name.partition("/")[2] for name in archive.namelist()}
         (info,) = (json.loads(archive.read(name)) for name in archive.namelist() if name.endswith("/project.json"))
