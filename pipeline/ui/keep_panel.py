@@ -36,7 +36,7 @@ _errands: dict[str, Errand] = {}
 def build(page: Page, run_id: gr.State) -> None:
     """Place the panel inside the train step, and wire it. `run_id` is the run that is open; a run that comes back is opened."""
     timer = gr.Timer(2.0, active=False)
-    with gr.Accordion("Keep it on the Hub", open=False, visible=False, elem_id="keep") as panel:
+    with gr.Accordion("Keep a training on the Hub, bring one back", open=False, visible=False, elem_id="keep") as panel:
         gr.HTML(HEAD)
         state = gr.HTML(elem_id="keep-state")
         with gr.Row(equal_height=False):

@@ -56,7 +56,7 @@ def build(page: gr.Blocks) -> None:
         which = gr.State(None)
         with gr.Column(visible=False) as inside:
             outputs = solo.build(find, which)
-        gr.HTML('<p class="quiet visit-home"><a href="?">Train a model of your own in FunctionGemma Studio</a></p>')
+        gr.HTML('<p class="quiet visit-home"><a href="?">Train a model of your own, or open another one, in FunctionGemma Studio</a></p>')
     page.load(None, None, None, js=VISITING)
     page.load(open_asked, None, [column, state, inside, which, *outputs], show_progress="hidden", concurrency_limit=20)
 

@@ -144,7 +144,7 @@ def test_a_training_is_kept_and_comes_back(opened, hub, alice, own_app):
     run = make_run(project, "Run 2", status="paused", steps=40)
     add_checkpoint(run, 40)
     shown(page, "Train")
-    page.get_by_role("button", name="Keep it on the Hub").click()
+    page.get_by_role("button", name="Keep a training on the Hub").click()
     page.locator("#keep-always").get_by_role("checkbox").uncheck()
     expect(page.locator("#keep-name textarea, #keep-name input").first).to_have_value("sample-training")
     page.get_by_role("button", name="Keep this training").click()
