@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import functiongemma, samples
 from pipeline.dataset import ToolDataset, example, split
-from pipeline.tools import ToolCall
+from pipeline.tools import ToolCall, ToolSpec
 from pipeline.ui import tokens
 from pipeline.ui.dataset_view import (
     LOOK,
@@ -19,6 +19,7 @@ from pipeline.ui.dataset_view import (
     health,
     report,
     table,
+    tool_cards,
 )
 from pipeline.ui.state import Known, duration, held_out
 
@@ -113,3 +114,9 @@ def test_an_import_report_shows_counts_that_add_up():
 @pytest.mark.parametrize("seconds, words", [(3.4, "3 s"), (89, "89 s"), (240, "4 min"), (5000, "83 min"), (6000, "1 h 40 min")])
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
+
+
+def test_the_problem_of_a_tool_names_no_row():
+    tool = ToolSpec("play", "Plays music.", {"type": "object", "properties": {"genre": {"type": "string"}}})
+    cards = tool_cards(Known.of(ToolDataset((tool,), (example("jazz", [ToolCall("play", {"genre": "jazz"})]),))))
+    assert "play.genre" in cards and "no description" in cards and "Row" not in cards

@@ -6,7 +6,7 @@ Everything is read from the project's folder. This file knows nothing about widg
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -31,8 +31,9 @@ class Known:
 
     @classmethod
     def of(cls, dataset: ToolDataset) -> Known:
-        tool_issues = tuple(lint_tools(dataset.tools))
-        rows = tuple(issue for issue in data.validate(dataset) if issue not in tool_issues)
+        found = lint_tools(dataset.tools)
+        tool_issues = tuple(replace(issue, row=None) for issue in found)
+        rows = tuple(issue for issue in data.validate(dataset) if issue not in found)
         calls = Counter({tool.name: 0 for tool in dataset.tools})
         calls.update(call.name for example in dataset.examples for call in example.calls)
         return cls(dataset, tool_issues, rows, calls)
