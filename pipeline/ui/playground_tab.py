@@ -211,7 +211,9 @@ def build(page: Page) -> None:
             with gr.Column(min_width=300, elem_classes="sheet"):
                 gr.HTML('<p class="section">Wrong? Add it to the dataset</p>'
                         '<p class="quiet">Correct the calls; the next training learns from it.</p>')  # fmt: skip
-                right_calls = gr.Code("[]", language="json", label="The calls it should make ([] for none)", lines=3)
+                right_calls = gr.Code(
+                    "[]", language="json", label="The calls it should make ([] for none)", lines=3, show_line_numbers=False
+                )
                 right_words = gr.Textbox(label="Answer in words, where no tool fits", lines=1)
                 add, added = gr.Button("Add to the dataset", size="sm"), gr.HTML()
     with gr.Row(elem_classes="next"):
