@@ -199,6 +199,19 @@ def test_cancelling_gives_the_run_back_and_so_does_a_job_that_is_gone(hub, alice
     assert alice not in (run.path / "remote.json").read_text()
 
 
+def test_an_answer_that_comes_late_does_not_undo_what_was_done_meanwhile(hub, alice, tmp_path, monkeypatch):
+    jobs_of(hub).run = False
+    run = small_run(tmp_path / "run")
+    begun = remote.start(run, job_cost.flavor(alice, "cpu-basic"), alice)
+
+    def late(info):
+        remote.save(run, replace(begun, stage="COMPLETED", away=False, fetched=True))
+        return "RUNNING"
+
+    monkeypatch.setattr(remote, "_stage", late)
+    assert remote.refresh(run, alice).fetched and remote.record(run).fetched and not remote.record(run).away
+
+
 def test_only_the_studios_jobs_are_listed(hub, alice, tmp_path, capsys):
     jobs_of(hub).run = False
     hubs.client(alice).run_job(image="ubuntu", command=["true"], flavor="cpu-basic", namespace="alice")

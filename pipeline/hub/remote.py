@@ -270,6 +270,8 @@ def refresh(run: Run, token: str) -> Remote:
         if problem.status != 404:
             raise
         stage, message = "DELETED", None
+    if (now := need_record(run)) != remote:  # fetched or cancelled while the Hub was asked: that is newer
+        return now
     heard = replace(remote, stage=stage, message=message, away=stage in ("SCHEDULING", "RUNNING", "COMPLETED"))
     return heard if heard == remote else save(run, heard)
 
