@@ -17,7 +17,7 @@ from pipeline.hub import checkpoints
 from pipeline.runs import Run
 from pipeline.ui import account
 from pipeline.ui.errands import Errand
-from pipeline.ui.session import Page, find_project, project_of, run_of
+from pipeline.ui.session import Page, find_project, open_run, project_of, run_of
 from pipeline.ui.widgets import door, esc, note
 from pipeline.ui.work_view import bar, headline
 
@@ -65,7 +65,7 @@ def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, name: Any) -> list[
     project = find_project(key)
     if project is None:
         return [gr.Accordion(visible=False), *[gr.skip()] * 4, gr.Timer(active=False)]
-    run = next((one for one in project.runs() if one.id == run_id), next(iter(project.runs()), None))
+    run = open_run(key, run_id)
     errand = _errands.get(str(run.path)) if run else None
     busy = errand is not None and not errand.over.is_set()
     signed_in, why = _signed_in(oauth)
