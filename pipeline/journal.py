@@ -19,7 +19,7 @@ def read_object(path: Path, *keys: str) -> dict[str, Any]:
     """The JSON object in `path`. Raises RunError if there is none, or if it lacks one of `keys`."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read ({error}); restore it or delete its folder.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} should hold a JSON object, found {type(value).__name__}; restore it or delete its folder.")
@@ -35,7 +35,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
             yield value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 MAX_DEPTH = 64  # as deep as pipeline.functiongemma parses the arguments of a call (FORMAT.md, section 7)
@@ -15,6 +16,8 @@ ROW_DEPTH = MAX_DEPTH + 16  # a whole row: messages, calls, function and argumen
 # CPython neither reads nor writes longer ones: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
 _TOO_LONG = "an integer of more than 4300 digits"
 _TOO_LARGE = 10**4300
+# A string, which may lack its end, or one bracket. Takes linear time whatever the text is.
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 class JsonTextError(ValueError):
@@ -27,19 +30,19 @@ def loads(text: str, max_depth: int = MAX_DEPTH) -> Any:
     Raises JsonTextError for broken JSON, NaN and infinities, numbers beyond a double, a key given twice, half a
     surrogate pair, and more than `max_depth` lists and objects in one another.
     """
+    if text.count("[") + text.count("{") > max_depth and _is_deeper(text, max_depth):
+        raise JsonTextError(f"nested deeper than {max_depth} levels")
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_float, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno} column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
         raise JsonTextError(f"broken JSON at {where} ({error.msg})") from None
-    except RecursionError:
-        raise JsonTextError(f"nested deeper than {max_depth} levels") from None
     except JsonTextError:
         raise
     except ValueError:
         raise JsonTextError(_TOO_LONG) from None
-    # The hooks have refused what else `check` would: only escapes and brackets can hide something, and most rows have few.
-    if "\\u" in text or text.count("[") + text.count("{") > max_depth or not _is_unicode(text):
+    # The hooks have refused what else `check` would: only escapes can hide something, and most rows have few.
+    if "\\u" in text or not _is_unicode(text):
         check(value, max_depth)
     return value
 
@@ -75,6 +78,20 @@ def check(value: Any, max_depth: int = MAX_DEPTH) -> None:
                 raise JsonTextError(_TOO_LONG)
         elif item is not None:
             raise JsonTextError(f"a value of type {type(item).__name__}")
+
+
+def _is_deeper(text: str, max_depth: int) -> bool:
+    """Whether more than `max_depth` brackets are open at once, outside strings. Asked before Python's decoder sees the text: up to Python
+    3.11 that ends the process where a library has raised the recursion limit, as exporters do."""
+    depth = 0
+    for token in _BRACKETS.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth > max_depth:
+                return True
+        elif token[0] in "]}":
+            depth -= 1
+    return False
 
 
 def _check_text(text: str) -> None:

@@ -6,12 +6,12 @@ OpenAI, Google, MCP and Anthropic write them). Nothing is imported or executed. 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+from pipeline import jsontext
 from pipeline.errors import DataError
 from pipeline.rowfiles import read_text
 from pipeline.tools import ToolSpec, tools_from_json
@@ -55,8 +55,8 @@ def _is_openapi(text: str) -> bool:
     if not text.lstrip().startswith("{"):
         return False
     try:
-        return not {"openapi", "swagger"}.isdisjoint(json.loads(text))
-    except (ValueError, RecursionError):
+        return not {"openapi", "swagger"}.isdisjoint(jsontext.loads(text))
+    except ValueError:
         return False
 
 

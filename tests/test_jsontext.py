@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -43,3 +45,15 @@ def test_the_bounds_themselves_are_fine():
     for value in (float("nan"), {1: 2}, {1}, b"x", "\ud83d"):
         with pytest.raises(JsonTextError):
             dumps(value)
+
+
+def test_deep_text_does_not_end_the_process_where_a_library_has_raised_the_recursion_limit():
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(100_000)
+    try:
+        for text in ("[" * 99_000, '{"a":' * 99_000, '"' + "\\\\" * 9 + '[', "[" * 99_000 + '"' + '\\"' * 99_000):
+            with pytest.raises(JsonTextError):
+                loads(text)
+        assert loads('["' + "[" * 99_000 + '"]')[0].count("[") == 99_000  # in a string they nest nothing
+    finally:
+        sys.setrecursionlimit(before)

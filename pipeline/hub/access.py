@@ -7,13 +7,13 @@ and tokenizer is fetched: no code, no pickle, and no chat template of somebody e
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline import jsontext
 from pipeline.errors import HubError, ModelError
 from pipeline.hub import account, check_repo_id, client, local_token, refusals, sentences
 
@@ -100,7 +100,7 @@ def fetch_base(base: str, token: str | None, progress: Progress | None = None, *
 def check_config(file: str | Path, name: str) -> None:
     """Raises ModelError unless the config.json in `file` is that of a model that can be used; `name` begins the sentence."""
     try:
-        config = json.loads(Path(file).read_text(encoding="utf-8"))
+        config = jsontext.loads(Path(file).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"{name} holds no config.json; expected the folder of a gemma3_text model.") from None
     except (OSError, ValueError) as error:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import dataset as datasets
+from pipeline import dataset as datasets, jsontext
 from pipeline import hub
 from pipeline.child import Progress
 from pipeline.errors import HubError, PipelineError
@@ -201,8 +201,8 @@ def _fetch(repo: str, commit: str, wanted: Mapping[str, str], files: Mapping[str
 
 def _check_config(file: Path, repo: str) -> None:
     try:
-        config = json.loads(file.read_text("utf-8"))
-    except (ValueError, RecursionError):
+        config = jsontext.loads(file.read_text("utf-8"))
+    except ValueError:
         config = None
     kind = config.get("model_type") if isinstance(config, dict) else None
     if kind != "gemma3_text" or "auto_map" in config:
