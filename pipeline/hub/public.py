@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline import dataset as datasets, jsontext
-from pipeline import hub
+from pipeline import dataset as datasets
+from pipeline import hub, jsontext
 from pipeline.child import Progress
 from pipeline.errors import HubError, PipelineError
 from pipeline.examples import DEFAULT, conversation, to_try
