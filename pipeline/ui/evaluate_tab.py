@@ -15,7 +15,7 @@ from pipeline.runs import Run
 from pipeline.runtimes import RUNS
 from pipeline.ui import evaluate_view, jobs, work_view
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import Page, find_project, run_of, workspace
+from pipeline.ui.session import TICK, Page, find_project, run_of, workspace
 from pipeline.ui.state import held_out, trained_runs
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, lead
@@ -25,8 +25,6 @@ NOTHING = "An evaluation compares a trained model with the one it came from. Tra
 WHO = {"base": "the base model", "tuned": "the tuned model"}
 HIDE = gr.update(visible=False)
 QUIET = {"show_progress": "hidden", "queue": False}
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
-"""Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 
 
 def build(page: Page) -> None:

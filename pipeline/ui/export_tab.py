@@ -19,7 +19,7 @@ from pipeline.ui import appkit_panel, export_cards, export_view, jobs, push_pane
 from pipeline.ui.destinations import DESTINATIONS, Destination
 from pipeline.ui.downloads import hand_over
 from pipeline.ui.export_cards import CODE, HIDE, MAKE, SCORE
-from pipeline.ui.session import Page, find_project, run_of, workspace
+from pipeline.ui.session import TICK, Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, empty, lead, note
 
@@ -27,8 +27,6 @@ LEAD = "Export makes the file that your app loads, and runs it on held-out reque
 NO_ADAPTER = "A LoRA adapter alone comes from a training with the method lora: Train, Advanced."
 NOTHING = "A file is made of a trained model. Train one first; every destination is then one click away."
 QUIET = {"show_progress": "hidden", "queue": False}
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
-"""Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 SUFFIXES = [".litertlm", ".task", ".tflite", ".gguf"]
 
 

@@ -17,7 +17,7 @@ from pipeline.hub import checkpoints
 from pipeline.runs import Run
 from pipeline.ui import account
 from pipeline.ui.errands import Errand
-from pipeline.ui.session import Page, find_project, open_run, project_of, run_of
+from pipeline.ui.session import TICK, Page, find_project, open_run, project_of, run_of
 from pipeline.ui.widgets import door, esc, note
 from pipeline.ui.work_view import bar, headline
 
@@ -26,7 +26,6 @@ HEAD = """
 yours. It goes on from there, here or elsewhere, as if it had never been away.</p>
 """
 ALL = "Each new checkpoint too, as long as it trains"
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 QUIET = {"show_progress": "hidden"}
 
 _errands: dict[str, Errand] = {}

@@ -20,7 +20,7 @@ from pipeline.runs import Run
 from pipeline.ui import account
 from pipeline.ui.errands import Errand
 from pipeline.ui.export_cards import CODE
-from pipeline.ui.session import Page, find_project, run_of
+from pipeline.ui.session import TICK, Page, find_project, run_of
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import count, door, esc, note
 from pipeline.ui.work_view import bar, headline, size
@@ -37,7 +37,6 @@ PARTS = {
 }  # fmt: skip
 PER_VISITOR = 2
 """Pushes of one visitor that may be under way at once."""
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 QUIET = {"show_progress": "hidden"}
 HIDE = gr.update(visible=False)
 

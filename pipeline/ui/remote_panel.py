@@ -22,7 +22,7 @@ from pipeline.model import find_base
 from pipeline.runs import Run
 from pipeline.ui import account, remote_watch, settings
 from pipeline.ui.errands import Errand
-from pipeline.ui.session import Page, find_project, open_run, project_of, run_of
+from pipeline.ui.session import TICK, Page, find_project, open_run, project_of, run_of
 from pipeline.ui.state import known, next_title
 from pipeline.ui.widgets import count, door, esc, note
 from pipeline.ui.work_view import bar, headline
@@ -31,7 +31,6 @@ WHAT = "Rented hardware of Hugging Face, paid by the second from your account's 
 REMEMBERED = 600.0
 """Seconds for which the Hub's list of hardware counts."""
 QUIET = {"show_progress": "hidden", "queue": False}
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 HIDE = gr.update(visible=False)
 _flavors: tuple[float, list[Flavor]] = (0.0, [])
 _lock = threading.Lock()

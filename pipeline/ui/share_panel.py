@@ -21,7 +21,7 @@ from pipeline.ui import account, jobs
 from pipeline.ui.downloads import hand_over
 from pipeline.ui.errands import EVERY, Errand
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import Page, find_project, run_of, workspace
+from pipeline.ui.session import TICK, Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, esc, note
 from pipeline.ui.work_view import bar, headline, size
@@ -35,7 +35,6 @@ PUBLIC = "Public: everybody sees it"
 FIRST = "The .litertlm file is made first; that adds the time that the export takes."
 ZIP = "The .zip needs no account."
 NO_ZIP = "The .zip needs no account. Make the .litertlm file for it first, on the card “Android, iOS, desktop” above."
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
 QUIET = {"show_progress": "hidden"}
 SAVE = "() => document.querySelector('#share-file').click()"
 FILE = ("--format", "litertlm", "--quantize", "int8")

@@ -33,7 +33,7 @@ from pipeline.ui import (
 )
 from pipeline.ui.base_choice import fetched
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import Page, find_project, open_run, project_of, run_of, workspace
+from pipeline.ui.session import TICK, Page, find_project, open_run, project_of, run_of, workspace
 from pipeline.ui.state import known, next_title
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
@@ -44,8 +44,6 @@ GRACE = 90.0
 """Seconds a training gets to finish its step and save when it is stopped; a step of the 270M model takes up to 40 on a CPU."""
 COLOURS = {"training": "#2563eb", "validation": "#d97706"}
 QUIET = {"show_progress": "hidden", "queue": False}
-TICK = {"show_progress": "hidden", "concurrency_limit": 20}
-"""Ticks go through the queue: outside it gradio 6.31 raises no change event of a State, and `seen` has to raise one."""
 HIDE = gr.update(visible=False)
 GPU, CPU = "gpu", "cpu"
 PLACES = [("ZeroGPU", GPU), ("This Space's CPU", CPU)]
