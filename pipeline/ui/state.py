@@ -106,8 +106,9 @@ def steps(project: Project | None) -> dict[str, str]:
     words["train"] = _train_words(runs[0]) if runs else "not yet"
     words["playground"] = "base and tuned" if trained_runs(project) else "base only"
     reports = next((found for run in runs if (found := run.evaluations())), {})
-    scores = [percent(reports[name]["exact_match"]) for name in ("base-test", "tuned-test") if name in reports]
-    words["evaluate"] = " → ".join(scores) + " exact" if scores else "not yet"
+    scores = {name: percent(reports[f"{name}-test"]["exact_match"]) for name in ("base", "tuned") if f"{name}-test" in reports}
+    said = f"base {scores['base']}" if list(scores) == ["base"] else " → ".join(scores.values())
+    words["evaluate"] = f"{said} exact" if scores else "not yet"
     files = sum(len(artifacts(run.artifacts_path)) for run in runs)
     words["export"] = ("1 file" if files == 1 else f"{files} files") if files else "not yet"
     return words
