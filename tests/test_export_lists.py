@@ -99,8 +99,7 @@ def test_a_conversion_that_is_being_read_is_not_cleared_away(tmp_path, monkeypat
 
     monkeypatch.setattr(litert.child, "run", convert)
     monkeypatch.setattr(litert.tokenizer, "sentencepiece_model", lambda *args: b"")
-    monkeypatch.setattr(litert, "inspect", lambda path: {"stop_tokens": [], "start_token": None})
-    monkeypatch.setattr(litert, "_as_intended", lambda *args: None)
+    monkeypatch.setattr(litert, "_read_back", lambda *args: {})
 
     def make(length: int) -> None:
         source = SimpleNamespace(

@@ -20,7 +20,7 @@ from pipeline.runs import Run
 from pipeline.ui import account
 from pipeline.ui.errands import Errand
 from pipeline.ui.export_cards import CODE
-from pipeline.ui.session import TICK, Page, find_project, run_of
+from pipeline.ui.session import SHOWING, TICK, Page, find_project, run_of
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import count, door, esc, note
 from pipeline.ui.work_view import bar, headline, size
@@ -70,15 +70,15 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
     live = [panel, owner, name, parts, state, push, confirm, back, done, timer, shown]
     form = [page.key, run_id, owner, name, private, parts]
     inputs = [*form, shown, asked]
-    page.ticks["export"].change(show, inputs, live, **QUIET)
-    run_id.change(show, inputs, live, trigger_mode="always_last", **QUIET)
+    page.ticks["export"].change(show, inputs, live, **SHOWING)
+    run_id.change(show, inputs, live, trigger_mode="always_last", **SHOWING)
     timer.tick(show, inputs, live, **TICK)
     changed = [owner.input, name.input, private.input, parts.input]
-    gr.on(changed, lambda: None, None, asked, **QUIET).then(show, inputs, live, trigger_mode="always_last", **QUIET)
-    push.click(begin, form, asked, **QUIET).success(show, inputs, live, **QUIET)
-    confirm.click(overwrite, [*form, asked], asked, **QUIET).success(show, inputs, live, **QUIET)
-    back.click(lambda: None, None, asked, **QUIET).then(show, inputs, live, **QUIET)
-    gr.on([preview.expand, parts.input, run_id.change], card_of, [page.key, run_id, parts], card, trigger_mode="always_last", **QUIET)
+    gr.on(changed, lambda: None, None, asked, **QUIET).then(show, inputs, live, trigger_mode="always_last", **SHOWING)
+    push.click(begin, form, asked, **QUIET).success(show, inputs, live, **SHOWING)
+    confirm.click(overwrite, [*form, asked], asked, **QUIET).success(show, inputs, live, **SHOWING)
+    back.click(lambda: None, None, asked, **QUIET).then(show, inputs, live, **SHOWING)
+    gr.on([preview.expand, parts.input, run_id.change], card_of, [page.key, run_id, parts], card, trigger_mode="always_last", **SHOWING)
 
 
 # -- what the panel shows

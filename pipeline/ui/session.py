@@ -24,9 +24,11 @@ from pipeline.runs import Project, Run, Session, Workspace
 STEPS = ("dataset", "train", "evaluate", "playground", "export")
 MAX_PROJECTS = 50
 _ID = re.compile(r"[0-9a-f]{32}")
-TICK = {"show_progress": "hidden", "concurrency_limit": 20, "preprocess": False}
-"""How a step or panel listens to its timer. Ticks go through the queue: outside it gradio 6.31 raises no change event of a State. What
-they carry is not held against choices, as in `Page.on_open`."""
+SHOWING = {"show_progress": "hidden", "preprocess": False}
+"""How a part of the page is asked to show itself: with what the browser holds. gradio would refuse an event that names a run, or a part of
+one, which is no longer among the choices, and the page would stay as it was; the handlers judge what they get anyway."""
+TICK = {**SHOWING, "concurrency_limit": 20}
+"""The same by a timer. Ticks go through the queue: outside it gradio 6.31 raises no change event of a State."""
 NO_PROJECT = "No project is open. Open the sample or start one of your own on the first page."
 
 
@@ -141,12 +143,11 @@ class Page:
         Returns the event, for a `.then`.
 
         The handler reads the disk and returns what the tab shows; with no project it returns the empty state. Its inputs come as the
-        browser sent them: gradio would refuse an event that names a run which is no longer among the choices, and the tab would stay
-        as it was. The handler judges them anyway.
+        browser sent them (SHOWING).
         """
         tick, both = self.ticks[step], [self.ticks["page"], self.ticks[step]]
         self.items[step].select(None, both, both, js=OPENED.replace("STEP", step))
-        return tick.change(handler, [self.key, *inputs], outputs, show_progress="hidden", preprocess=False)
+        return tick.change(handler, [self.key, *inputs], outputs, **SHOWING)
 
     def touch(self) -> dict[str, Any]:
         """Arguments of a `.then` or `.success` after a handler that changed something on disk, or opened another project."""

@@ -21,7 +21,7 @@ from pipeline.ui import account, jobs
 from pipeline.ui.downloads import hand_over
 from pipeline.ui.errands import EVERY, Errand
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import TICK, Page, find_project, run_of, workspace
+from pipeline.ui.session import SHOWING, TICK, Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, esc, note
 from pipeline.ui.work_view import bar, headline, size
@@ -71,11 +71,11 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
 
     live = [panel, title, name, state, share, take, done, link, publish, code, timer]
     inputs = [page.key, run_id, title, name]
-    page.ticks["export"].change(show, inputs, live, **QUIET)
-    run_id.change(show, inputs, live, trigger_mode="always_last", **QUIET)
+    page.ticks["export"].change(show, inputs, live, **SHOWING)
+    run_id.change(show, inputs, live, trigger_mode="always_last", **SHOWING)
     timer.tick(show, inputs, live, **TICK)
     share.click(begin, [page.key, run_id, title, name, private], **QUIET).success(**page.touch())
-    publish.click(let_everybody_see, [page.key, run_id], **QUIET).success(show, inputs, live, **QUIET)
+    publish.click(let_everybody_see, [page.key, run_id], **QUIET).success(show, inputs, live, **SHOWING)
     take.click(take_home, [page.key, run_id, title], file).success(None, None, None, js=SAVE)
 
 
