@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pipeline import functiongemma as fg
@@ -210,7 +212,16 @@ def test_what_the_template_refuses(messages, tools, reason):
         fg.render_prompt(messages, tools)
 
 
-def test_bottomless_arguments_are_refused_in_words():
+@pytest.fixture
+def usual_recursion_limit():
+    """Python's own: an exporter that another test imported has raised it for the whole process."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(1000)
+    yield
+    sys.setrecursionlimit(before)
+
+
+def test_bottomless_arguments_are_refused_in_words(usual_recursion_limit):
     arguments: dict = {}
     for _ in range(5000):
         arguments = {"a": arguments}
