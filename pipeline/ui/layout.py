@@ -234,7 +234,7 @@ def build() -> gr.Blocks:
         switch.input(switch_to, [key, switch], key, show_progress="hidden").success(**first).then(**page.touch())
         projects.select(on_project, key, key, show_progress="hidden").success(**first).then(**page.touch())
         shown = [brand, lost, home, bench, switch, leave, take, projects, *page.items.values()]
-        ticks["page"].change(show, key, shown, show_progress="hidden").then(None, key, None, js=ADDRESS)
+        ticks["page"].change(show, key, shown, show_progress="hidden", queue=False).then(None, key, None, js=ADDRESS)
 
         for event in demo.fns.values():
             event.api_visibility = "private"

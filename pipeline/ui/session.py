@@ -143,11 +143,12 @@ class Page:
         Returns the event, for a `.then`.
 
         The handler reads the disk and returns what the tab shows; with no project it returns the empty state. Its inputs come as the
-        browser sent them (SHOWING).
+        browser sent them (SHOWING). Not through the queue: on a busy machine gradio 6.31 has lost answers that came by its stream, and
+        the tab stayed empty.
         """
         tick, both = self.ticks[step], [self.ticks["page"], self.ticks[step]]
         self.items[step].select(None, both, both, js=OPENED.replace("STEP", step))
-        return tick.change(handler, [self.key, *inputs], outputs, **SHOWING)
+        return tick.change(handler, [self.key, *inputs], outputs, queue=False, **SHOWING)
 
     def touch(self) -> dict[str, Any]:
         """Arguments of a `.then` or `.success` after a handler that changed something on disk, or opened another project."""
