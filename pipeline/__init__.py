@@ -1,6 +1,6 @@
 """FunctionGemma Studio's pipeline: from the tools of an app to a file that calls them on a phone. The map, one line a module.
 
-Told to the user           errors; config (every option: flag, widget, check)
+Told to the user           errors; config (every option: flag, widget, check); durations
 On disk, in processes      files (whole or absent), journal (lines), jsontext (JSON that keeps its types), child (work in another process)
 Tools and rows             schema, tools, declarations (what is lost) -> examples, dataset -> importers (formats, rowfiles), sources
 The wire format            functiongemma (prompts), functiongemma_parser and _values (replies) -> packing (integers that share a prefix)

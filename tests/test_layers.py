@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Lowest first. A module may import from the lines above its own, and from its own line as long as that makes no circle.
 LAW = (
-    ("pipeline", "pipeline.errors", "pipeline.files", "pipeline.jsontext", "pipeline.journal", "pipeline.schema", "pipeline.child"),
+    ("pipeline", "pipeline.errors", "pipeline.files", "pipeline.jsontext", "pipeline.journal", "pipeline.schema", "pipeline.child", "pipeline.durations"),
     ("pipeline.config",),
     ("pipeline.declarations", "pipeline.tools"),
     ("pipeline.functiongemma*",),

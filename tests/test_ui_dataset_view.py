@@ -6,6 +6,7 @@ import pytest
 
 from pipeline import functiongemma, samples
 from pipeline.dataset import ToolDataset, example, split
+from pipeline.durations import duration
 from pipeline.tools import ToolCall, ToolSpec
 from pipeline.ui import tokens
 from pipeline.ui.dataset_view import (
@@ -21,7 +22,7 @@ from pipeline.ui.dataset_view import (
     table,
     tool_cards,
 )
-from pipeline.ui.state import Known, duration, held_out
+from pipeline.ui.state import Known, held_out
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +112,7 @@ def test_an_import_report_shows_counts_that_add_up():
         assert f"<dd>{number}</dd>" in shown
 
 
-@pytest.mark.parametrize("seconds, words", [(3.4, "3 s"), (89, "89 s"), (240, "4 min"), (5000, "83 min"), (6000, "1 h 40 min")])
+@pytest.mark.parametrize("seconds, words", [(3.4, "3 s"), (89, "89 s"), (240, "4 min"), (5000, "83 min"), (6000, "1 h 40 min"), (7200, "2 h")])
 def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
 

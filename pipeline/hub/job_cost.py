@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import hub
 from pipeline.config import TrainConfig, planned_steps
 from pipeline.dataset import ToolDataset, split
+from pipeline.durations import duration
 from pipeline.errors import HubError
 from pipeline.model import find_base, recorded
 from pipeline.runs import Run
@@ -90,8 +91,8 @@ class Estimate:
     def sentence(self) -> str:
         """What it takes, what it costs, and what bounds both."""
         return (
-            f"about {minutes(self.seconds)} and {dollars(self.cost)}, starting and installing included (counted, not measured on this "
-            f"hardware); ended after {minutes(self.timeout)} in any case, so at most {bound(self.most)}"
+            f"about {duration(self.seconds)} and {dollars(self.cost)}, starting and installing included (counted, not measured on this "
+            f"hardware); ended after {duration(self.timeout)} in any case, so at most {bound(self.most)}"
         )
 
 
@@ -205,11 +206,3 @@ def dollars(amount: float) -> str:
 def bound(amount: float) -> str:
     """An upper bound in whole cents, rounded up: `$0.01`, `$0.20`. The Hub's prices are rounded themselves, so 20.001 cents are 20."""
     return f"${max(1, math.ceil(round(amount * 100, 2))) / 100:,.2f}"
-
-
-def minutes(seconds: float) -> str:
-    """`40 s`, `6 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{round(seconds)} s"
-    whole = round(seconds / 60)
-    return f"{whole} min" if whole < 60 else f"{whole // 60} h{f' {whole % 60} min' if whole % 60 else ''}"

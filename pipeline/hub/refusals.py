@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from pipeline.durations import duration
+
 TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 STATUS_PAGE = "https://status.huggingface.co"
 LOGIN = "sign in (on a computer of your own: hf auth login)"
@@ -128,7 +130,7 @@ def _answered(error: Any) -> Refusal:
         )  # fmt: skip
     if status == 429:
         after = retry_after(error.response.headers)
-        when = f"try again in {_duration(after)}" if after is not None else "try again in some minutes"
+        when = f"try again in {duration(max(1, after))}" if after is not None else "try again in some minutes"
         return Refusal(f"that was more requests than the Hub takes at once; {when}", status, after)
     if status == 403 and ("storage" in lowered or "quota" in lowered):
         return Refusal(f"there is no room left for it ({said}); make room, or make it public, at https://huggingface.co/settings", status)
@@ -218,5 +220,3 @@ def _line(words: str) -> str:
     return text if len(text) <= MOST_WORDS else text[:MOST_WORDS] + " ..."
 
 
-def _duration(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.durations import duration
 from pipeline.evaluate import EvalReport
 from pipeline.export import Artifact, compatibility
 from pipeline.ui import jobs
 from pipeline.ui.destinations import DESTINATIONS, Destination
 from pipeline.ui.jobs import Job
-from pipeline.ui.state import duration, percent
+from pipeline.ui.state import percent
 from pipeline.ui.train_view import as_calls
 from pipeline.ui.widgets import count, esc, facts, prose
 from pipeline.ui.work_view import headline, size

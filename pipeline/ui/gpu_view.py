@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 
+from pipeline.durations import duration
 from pipeline.runs import Run
 from pipeline.slots import DAILY, Left, Plan
 from pipeline.ui.gpu_runs import Record
-from pipeline.ui.state import duration
 from pipeline.ui.timings import in_words
 from pipeline.ui.widgets import count, esc
 from pipeline.ui.work_view import bar, headline

@@ -15,6 +15,7 @@ import gradio as gr
 
 from pipeline import train
 from pipeline.config import resolve
+from pipeline.durations import duration
 from pipeline.errors import HubError, PipelineError, RunError
 from pipeline.hub import job_cost, job_fetch, job_logs, remote
 from pipeline.hub.job_cost import Flavor
@@ -256,7 +257,7 @@ def _state(run: Run, where: remote.Remote, doing: str, problem: str) -> str:
     elif where.away and doing and where.stage == "RUNNING":
         text += bar(0, doing)
     links = [f'<a href="{esc(link)}" target="_blank" rel="noopener">{words}</a>' for link, words in _links(where)]
-    most = f"Ended after {job_cost.minutes(where.timeout)} in any case: at most {job_cost.bound(where.timeout * where.price / 3600)}."
+    most = f"Ended after {duration(where.timeout)} in any case: at most {job_cost.bound(where.timeout * where.price / 3600)}."
     bounded = esc(most) if where.away else ""
     text += f'<p class="quiet">{" ".join(filter(None, [bounded, " · ".join(links)]))}</p>'
     return f'<div class="job">{text}{note(problem, "bad") if problem else ""}</div>'

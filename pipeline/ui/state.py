@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pipeline import dataset as data
 from pipeline.dataset import Example, ToolDataset
+from pipeline.durations import duration
 from pipeline.errors import PipelineError
 from pipeline.export import artifacts
 from pipeline.runs import Project, Run
@@ -86,14 +87,6 @@ def trained_runs(project: Project | None) -> list[Run]:
 
 def percent(value: float) -> str:
     return f"{100 * value:.0f}%"
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `4 min`, `1 h 20 min`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def steps(project: Project | None) -> dict[str, str]:

@@ -6,11 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeline import functiongemma
+from pipeline.durations import duration
 from pipeline.runs import Run, Sample, StepLog
 from pipeline.train import is_away
 from pipeline.ui import jobs
 from pipeline.ui.jobs import Job, Line
-from pipeline.ui.state import duration, percent
+from pipeline.ui.state import percent
 from pipeline.ui.timings import in_words
 from pipeline.ui.widgets import call_line, count, esc
 from pipeline.ui.work_view import bar, headline, job_state, size

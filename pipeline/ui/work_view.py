@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
+from pipeline.durations import duration
 from pipeline.ui import jobs
 from pipeline.ui.jobs import Job, Line
-from pipeline.ui.state import duration
 from pipeline.ui.timings import in_words
 from pipeline.ui.widgets import count, esc, prose
 
