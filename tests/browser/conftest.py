@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -111,6 +113,8 @@ class App:
                 break
             except subprocess.TimeoutExpired:
                 continue
+        with contextlib.suppress(ProcessLookupError):  # a worker that `spaces` forked; jobs lead groups of their own and go on
+            os.killpg(self.process.pid, signal.SIGKILL)
         self.process = None
 
     def log_text(self) -> str:
