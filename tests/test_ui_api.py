@@ -7,6 +7,7 @@ import functools
 import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import gradio as gr
 import pytest
@@ -125,7 +126,8 @@ def test_as_mcp_tools(url):
             refused = await session.call_tool("lint_tools", {"tools": "none"})
             return tools, parsed, refused
 
-    tools, parsed, refused = asyncio.run(talk())
+    with ThreadPoolExecutor(1) as apart:  # after a browser test Playwright's loop runs in the first thread
+        tools, parsed, refused = apart.submit(lambda: asyncio.run(talk())).result()
     assert [tool.name for tool in tools] == ["parse", "render_prompt", "lint_tools", "call"]
     for tool in tools:
         assert len(tool.description) > 80 and "Returns:" in tool.description
