@@ -3,14 +3,17 @@
     DeviceAPI      what a ZeroGPU Space asks for slots: lends them, refuses them, counts seconds; in the test's process
     Space          a process like a Space's server, in which a test lets things be done
     stand_in()     makes a CPU build of torch look as `spaces` expects one with CUDA; also for the app in a browser test
+    set_pace()     how long a step takes, and at which one a training waits for the test: no test relies on a machine's speed
 
 Only CUDA itself is not there: a slot computes on the CPU.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +23,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from pipeline.files import write_atomic
+from pipeline.runs import Run
+
 ROOT = Path(__file__).resolve().parent.parent
+LIMIT = 240
+"""Seconds that anything may take; costs time only where something fails."""
 
 
 class DeviceAPI:
@@ -31,6 +39,8 @@ class DeviceAPI:
 
     def __init__(self) -> None:
         self.quota: float | None = None
+        self.answers = threading.Event()  # while it is cleared, whoever asks for a slot waits
+        self.answers.set()
         self.wait = 3600.0  # seconds until a quota that is gone comes back
         self.status = 200  # what /schedule answers
         self.asked: list[dict[str, str]] = []
@@ -66,6 +76,7 @@ class DeviceAPI:
 
     def reset(self) -> None:
         self.quota, self.status = None, 200
+        self.answers.set()
         for log in (self.asked, self.workers, self.released):
             log.clear()
 
@@ -80,6 +91,7 @@ class DeviceAPI:
 
     def schedule(self, query: dict[str, str]) -> tuple[int, Any, dict[str, str]]:
         self.asked.append(query)
+        self.answers.wait()
         if self.status != 200:
             return self.status, {}, {}
         if self.quota is not None and float(query["durationSeconds"]) > self.quota:
@@ -120,28 +132,61 @@ def stand_in() -> None:
 
     hands_over.init = lambda uuid: os.environ.update(CUDA_VISIBLE_DEVICES=uuid)
     hands_over.move = lambda callback=None: None
-    slow_where_asked()
+    keep_pace()
 
 
-def short_slots() -> None:
+def short_slots(longest: float = 10) -> None:
     """Slots of 3 to 10 seconds, so that a test sees several."""
     from pipeline import slots
 
-    slots.LONGEST, slots.SHORTEST, slots.SPARE = 10, 3, 1.0
+    slots.LONGEST, slots.SHORTEST, slots.SPARE = int(longest), 3, 1.0
 
 
-def slow_where_asked() -> None:
-    """A step of a run takes as many seconds more as its file `slow` says, so that a slot can be over before a tiny training is."""
+# ----------------------------------------------------------------------------------------------------------------- pace
+
+PACE = "STUDIO_TEST_PACE"
+"""In the environment: the folder with the pace of all runs that have none of their own."""
+
+
+def set_pace(folder: Path, seconds: float = 0.0, hold: int | None = None) -> None:
+    """In a run's folder, or that of PACE: a step takes `seconds` more, and training waits in step `hold` until it is told another pace."""
+    write_atomic(folder / "pace.json", json.dumps({"seconds": seconds, "hold": hold}))
+
+
+def until_held(run: Run, step: int) -> None:
+    """Returns when the run's training waits in `step`."""
+    end = time.monotonic() + LIMIT
+    while not (file := run.path / "held").is_file() or int(file.read_text()) != step:
+        assert time.monotonic() < end, f"step {step} has not begun: {run.status}, {len(run.log())} steps"
+        time.sleep(0.05)
+
+
+def keep_pace() -> None:
+    """Let trainings of this process go at the pace that a test has set."""
     from pipeline.callbacks import Watch
 
     plain = Watch.on_step_begin
 
-    def on_step_begin(self: Any, *args: Any, **kwargs: Any) -> None:
-        plain(self, *args, **kwargs)
-        if (self.run.path / "slow").is_file():
-            time.sleep(float((self.run.path / "slow").read_text()))
+    def on_step_begin(self: Any, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
+        plain(self, args, state, *rest, **kwargs)
+        run, step = self.run, state.global_step + 1
+        seconds, _ = _pace(run)
+        time.sleep(seconds)
+        end = time.monotonic() + LIMIT
+        while (hold := _pace(run)[1]) is not None and step >= hold and time.monotonic() < end:
+            write_atomic(run.path / "held", str(step))
+            time.sleep(0.05)
+        (run.path / "held").unlink(missing_ok=True)
 
     Watch.on_step_begin = on_step_begin
+
+
+def _pace(run: Run) -> tuple[float, int | None]:
+    for folder in filter(None, (run.path, os.environ.get(PACE))):
+        if (file := Path(folder) / "pace.json").is_file():
+            found = json.loads(file.read_text())
+            return found["seconds"], found["hold"]
+    return 0.0, None
 
 
 # -------------------------------------------------------------------------------------------------------------- a Space
@@ -154,8 +199,9 @@ class Space:
         environment = {**os.environ, **api.environment, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tests.zero_gpu"], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-            )
+                [sys.executable, "-m", "tests.zero_gpu"], cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=stderr, start_new_session=True,
+            )  # fmt: skip
         self.log, self._asked = log, 0
 
     def do(self, name: str, *args: Any) -> Any:
@@ -168,19 +214,19 @@ class Space:
                 return answer
         raise AssertionError(self.log.read_text("utf-8", "replace")[-3000:])
 
-    def until(self, name: str, *args: Any, says: Any, seconds: float = 60) -> None:
-        end = time.monotonic() + seconds
+    def until(self, name: str, *args: Any, says: Any) -> None:
+        end = time.monotonic() + LIMIT
         while (found := self.do(name, *args)) != says:
             assert time.monotonic() < end, f"{name} still says {found}, not {says}"
             time.sleep(0.05)
 
     def close(self) -> None:
         self.process.stdin.close()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(30)
+        with contextlib.suppress(ProcessLookupError):  # and the workers that spaces forked
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 def main() -> None:
@@ -198,7 +244,10 @@ def main() -> None:
 
 
 def _count_what_is_left_behind() -> None:
-    """Before a slot trains, the tensors and rows that its worker still has from those before are listed in the run's folder."""
+    """Before a slot trains, the tensors and rows that its worker still has from those before are listed in the run's folder.
+
+    It waits for the slot's first word to be heard, where the run's folder says so.
+    """
     import gc
 
     import torch
@@ -214,6 +263,9 @@ def _count_what_is_left_behind() -> None:
     plain = train.train
 
     def counting(run: Any, **options: Any) -> Any:
+        end = time.monotonic() + LIMIT / 4
+        while (run.path / "unheard").exists() and time.monotonic() < end:
+            time.sleep(0.02)
         gc.collect()
         objects = gc.get_objects()
         kept = [list(one.shape) for one in objects if issubclass(type(one), torch.Tensor) and one.numel() > 1]
@@ -225,16 +277,19 @@ def _count_what_is_left_behind() -> None:
 
 
 def slot(folder: str, seconds: str) -> Any:
-    """Everything that a slot said, and how long its first word took."""
+    """Everything that a slot said, and whether its first word was heard before it began to train."""
     from pipeline.ui import zerogpu
 
     zerogpu.warm()
-    began, said = time.monotonic(), []
-    first = None
+    unheard, said, at_once = Path(folder) / "unheard", [], None
+    if unheard.parent.is_dir():
+        unheard.touch()
     for word in zerogpu.train_slot(folder, int(seconds)):
-        first = first or time.monotonic() - began
+        if at_once is None:
+            at_once = not (unheard.parent / "kept.json").exists()
+            unheard.unlink(missing_ok=True)
         said.append(word)
-    return {"first": first, "said": said}
+    return {"at once": at_once, "said": said}
 
 
 def where() -> Any:
@@ -313,7 +368,11 @@ def stop(folder: str, now: str) -> Any:
     gpu_runs.stop(Run(folder), now == "True")
 
 
-DO = {one.__name__: one for one in (slot, where, compute, answers, begin, keep_on, phase, record, stop)}
+def slots_of(seconds: str) -> None:
+    short_slots(float(seconds))
+
+
+DO = {one.__name__: one for one in (slots_of, slot, where, compute, answers, begin, keep_on, phase, record, stop)}
 
 if __name__ == "__main__":
     main()
