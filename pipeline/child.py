@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pipeline import errors
 from pipeline.errors import PipelineError
 
@@ -39,18 +41,40 @@ SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "OAUTH_CLIENT_SECRET")
 """Not handed down: no child needs the Hub, and a Space signs its visitors' cookies with the last one."""
 
 
+def environment(**more: str) -> dict[str, str]:
+    """What a child finds in its environment: what this process has but for SECRETS, and `more`."""
+    kept = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    return kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"} | more
+
+
+def born(pid: int) -> float:
+    """When a process started: on Linux in clock ticks since boot, which no clock correction moves. Raises psutil.NoSuchProcess."""
+    process = psutil.Process(pid)
+    if process.status() == psutil.STATUS_ZOMBIE:
+        raise psutil.NoSuchProcess(pid)
+    stat = Path(f"/proc/{pid}/stat")
+    return float(stat.read_text().rpartition(")")[2].split()[19]) if stat.exists() else process.create_time()
+
+
+def lives(pid: int, since: float) -> bool:
+    """Whether the process that was `born` then still runs: ids are used again, and no later one was born at that moment."""
+    try:
+        return born(pid) == since
+    except (psutil.Error, OSError, ValueError):
+        return False
+
+
 def run(module: str, job: dict[str, Any], progress: Progress | None = None, what: str = "The work") -> dict[str, Any]:
     """The result of `work(job)` of `module`, done in a child process. `what` begins the sentence for a child that fell over.
 
     `progress` is called at least every TICK seconds; whatever it raises ends the child at once and goes on to the caller.
     Raises the PipelineError that the child raised, and PipelineError if it ended without a result.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-    environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=PROJECT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
-        )
+            [sys.executable, "-m", module], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1"), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=stderr,
+        )  # fmt: skip
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         reader = threading.Thread(target=_read, args=(child.stdout, lines), daemon=True)
         reader.start()

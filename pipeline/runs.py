@@ -23,13 +23,12 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from pipeline.child import born, lives
 from pipeline.config import TrainConfig
 from pipeline.dataset import ToolDataset
 from pipeline.dataset import load as load_dataset
@@ -165,7 +164,7 @@ class Run:
         with exclusive(self.path):
             if _is_alive(process := self.info["process"]):
                 raise RunError(f"{self.path} is being trained by process {process['pid']}; wait for it or stop it first.")
-            self._write({"process": {"pid": os.getpid(), "started": _started(os.getpid())}})
+            self._write({"process": {"pid": os.getpid(), "started": born(os.getpid())}})
         try:
             yield
         finally:
@@ -261,26 +260,15 @@ class Run:
 
     def delete(self) -> None:
         """Raises RunError while the run is being trained."""
-        if self.is_alive:
-            raise RunError(f"{self.path} is being trained; stop it before deleting it.")
-        _remove(self.path)
-
-
-def _started(pid: int) -> float:
-    """When a process started: on Linux in clock ticks since boot, which no clock correction moves. Raises psutil.NoSuchProcess."""
-    process = psutil.Process(pid)
-    if process.status() == psutil.STATUS_ZOMBIE:
-        raise psutil.NoSuchProcess(pid)
-    stat = Path(f"/proc/{pid}/stat")
-    return float(stat.read_text().rpartition(")")[2].split()[19]) if stat.exists() else process.create_time()
+        with exclusive(self.path):  # nobody begins to train it meanwhile
+            if self.is_alive:
+                raise RunError(f"{self.path} is being trained; stop it before deleting it.")
+            _remove(self.path)
 
 
 def _is_alive(process: Mapping[str, Any] | None) -> bool:
-    """Whether the process of a record still runs. Its start time tells it from a later process that was given the same number."""
-    try:
-        return process is not None and _started(process["pid"]) == process["started"]
-    except (psutil.NoSuchProcess, OSError):
-        return False
+    """Whether the process of a record still runs."""
+    return process is not None and lives(process["pid"], process["started"])
 
 
 def _title(text: str) -> str:
@@ -384,6 +372,19 @@ class Workspace:
 
     def __init__(self, root: str | os.PathLike[str]):
         self.root = Path(root)
+
+    @classmethod
+    def of_server(cls) -> Workspace:
+        """All visitors' folders: the environment's STUDIO_WORKSPACE, else `workspace` where the app was started."""
+        return cls(Path(os.environ.get("STUDIO_WORKSPACE") or "workspace").resolve())
+
+    def bases(self) -> set[Path]:
+        """The folders of the base models that its runs name."""
+        found = set()
+        for file in self.root.glob("*/*/runs/*/run.json"):
+            with suppress(RunError):  # deleted in this moment, or damaged
+                found.add(Path(read_object(file, "base")["base"]["path"]))
+        return found
 
     def create_session(self) -> Session:
         """A session with an id of 128 random bits: who knows it owns it."""

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.child import PROJECT, SECRETS
+from pipeline.child import PROJECT, environment
 from pipeline.engine import Engine, Written
 from pipeline.errors import ExportError, ModelError, PipelineError
 
@@ -41,12 +41,10 @@ class Served:
 
     def __init__(self, path: str | Path, opening: float = OPENING):
         self.path = Path(path)
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        environment |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         self._log = tempfile.TemporaryFile()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.serving"], cwd=PROJECT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self._log,
+            [sys.executable, "-m", "pipeline.serving"], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1"), stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self._log,
         )  # fmt: skip
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)

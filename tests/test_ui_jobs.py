@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.child import born, lives
 from pipeline.errors import RunError
 from pipeline.ui import jobs, processes, timings
 from pipeline.ui.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Line
@@ -199,7 +200,7 @@ def test_stopping_is_certain_even_for_a_process_that_refuses(line, tmp_path, mon
     grandchild = int(noted.read_text())
     line.stop(job)
     job = until(line, job, CANCELLED)
-    assert not processes.alive(job.pid, job.born)
+    assert not lives(job.pid, job.born)
     deadline = time.time() + 5
     while _runs(grandchild) and time.time() < deadline:
         time.sleep(0.05)
@@ -231,8 +232,8 @@ def test_a_job_whose_process_vanished_with_the_machine_has_failed(line):
 
 
 def test_an_id_that_was_given_to_another_process_is_not_ended():
-    assert not processes.alive(os.getpid(), born=1.0)
-    processes.end_group(os.getpid(), born=1.0, force=True)  # would end this very test
+    assert lives(os.getpid(), born(os.getpid())) and not lives(os.getpid(), 1.0) and not lives(0, 1.0)
+    processes.end_group(os.getpid(), 1.0, force=True)  # would end this very test
 
 
 def test_a_deleted_run_leaves_the_line(line):

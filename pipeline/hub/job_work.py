@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import hub
-from pipeline.child import PROJECT, SECRETS
+from pipeline.child import PROJECT, SECRETS, environment
 from pipeline.errors import PipelineError
 from pipeline.hub import checkpoints, job_lines
 from pipeline.hub.parcel import Item
@@ -167,9 +167,8 @@ def launcher(processes: int) -> list[str]:
 
 def _run(run: Run, command: Sequence[str], processes: int = 1, keeper: Keeper | None = None) -> int:
     """Run a command of the pipeline, say what it writes into the run's journals, push its checkpoints; its exit status."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     heard = Journals(run)
-    child = subprocess.Popen([*launcher(processes), *command], cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
+    child = subprocess.Popen([*launcher(processes), *command], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1"), stdout=subprocess.DEVNULL)
     before = signal.signal(signal.SIGTERM, lambda *_: run.request_stop())  # the Job is to end: the step is finished, and kept
     try:
         while True:

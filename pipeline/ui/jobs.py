@@ -28,7 +28,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError, RunError
+from pipeline.child import lives
+from pipeline.errors import RunError
 from pipeline.files import write_atomic
 from pipeline.ui import processes, timings
 
@@ -244,7 +245,7 @@ class Line:
                     self._forget(job)
                 elif job.status == WAITING:
                     waiting.append(job)
-                elif processes.alive(job.pid or 0, job.born):
+                elif lives(job.pid or 0, job.born):
                     self._end_if_asked(job)
                     running += 1
                 else:
@@ -256,7 +257,7 @@ class Line:
         while not self._ending:
             try:
                 self.tick()
-            except (OSError, PipelineError):  # a full disk, a folder that was removed: the line must go on
+            except Exception:  # a full disk, a folder that was removed, a defect of ours: the line must go on
                 log.exception("The job line could not be moved along.")
             self._wake.wait(TICK)
             self._wake.clear()

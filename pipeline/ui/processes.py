@@ -1,4 +1,4 @@
-"""A child process that leads its own group: start it, look whether it lives, end it with all its children.
+"""A child process that leads its own group: start it, see what it takes, end it with all its children.
 
 A process is known by its id *and* its time of birth, because ids are used again; both survive on disk, so a restarted server
 recognises a child that its predecessor started. It knows nothing about queues, runs or what the child computes.
@@ -6,6 +6,7 @@ recognises a child that its predecessor started. It knows nothing about queues, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from pipeline.child import SECRETS
+from pipeline.child import born, environment, lives
 
 NICENESS = 5
 """How much children give way to the server, so that pages answer quickly while both cores train."""
@@ -24,11 +25,10 @@ _children: dict[int, subprocess.Popen] = {}
 
 
 def start(argv: Sequence[str], cwd: Path, stdout: Path, stderr: Path) -> tuple[int, float]:
-    """Start `argv` (never through a shell) as the leader of a new session; return its id and its birth time in seconds.
+    """Start `argv` (never through a shell) as the leader of a new session; return its id and when it was born (`child.born`).
 
     Hub tokens of the server are not handed down. Raises OSError when the program cannot be started.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     with stdout.open("ab") as out, stderr.open("ab") as err:
         child = subprocess.Popen(
             list(argv),
@@ -37,26 +37,19 @@ def start(argv: Sequence[str], cwd: Path, stdout: Path, stderr: Path) -> tuple[i
             stdout=out,
             stderr=err,
             start_new_session=True,
-            env=environment | {"PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "false"},
+            env=environment(),
         )
     _children[child.pid] = child
     try:
-        process = psutil.Process(child.pid)
-        process.nice(min(19, psutil.Process().nice() + NICENESS))
-        return child.pid, process.create_time()
+        psutil.Process(child.pid).nice(min(19, psutil.Process().nice() + NICENESS))
+        return child.pid, born(child.pid)
     except psutil.NoSuchProcess:  # ended before it could be looked at
         return child.pid, 0.0
 
 
-def alive(pid: int, born: float) -> bool:
-    """Whether that very process still runs: neither a finished one nor a later one with the same id."""
-    process = _process(pid, born)
-    return process is not None
-
-
-def end_group(pid: int, born: float, force: bool = False) -> None:
+def end_group(pid: int, since: float, force: bool = False) -> None:
     """Ask (SIGTERM) or make (SIGKILL) the process and all of its group end. Does nothing when it has ended already."""
-    if _process(pid, born) is not None:
+    if lives(pid, since):
         _signal_group(pid, signal.SIGKILL if force else signal.SIGTERM)
 
 
@@ -69,27 +62,17 @@ def reap(pid: int) -> int | None:
     return child.wait()
 
 
-def memory(pid: int, born: float) -> int:
+def memory(pid: int, since: float) -> int:
     """Resident bytes of the process and its descendants; 0 when it has ended."""
-    process = _process(pid, born)
-    if process is None:
+    if not lives(pid, since):
         return 0
     total = 0
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            total += one.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
-
-
-def _process(pid: int, born: float) -> psutil.Process | None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):  # it ends in this moment
         process = psutil.Process(pid)
-        same = abs(process.create_time() - born) < 0.5
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except (psutil.NoSuchProcess, ValueError):
-        return None
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += one.memory_info().rss
+    return total
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
