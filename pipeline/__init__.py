@@ -5,7 +5,7 @@ On disk, in processes      files (whole or absent), journal (lines), jsontext (J
 Tools and rows             schema, tools, declarations (what is lost) -> examples, dataset -> importers (formats, rowfiles), sources
 The wire format            functiongemma (prompts), functiongemma_parser and _values (replies) -> packing (integers that share a prefix)
 Runs                       runs (the layout on disk), slots (a training in ZeroGPU slots, planned), simulated (what a function might return)
-Asking the Hub             hub/ (one client, every refusal a sentence), hub/access (who may use which base)
+Asking the Hub             hub/ (one client, every refusal a sentence), hub/access (who may use which base), hub/room (which go, on a Space)
 Models                     model (find, load, generate), engine (a .litertlm kept open), prefix_generate, prefix_attention, ranks (one of
                            several processes), trainer, callbacks -> train -> evaluate, scores
 Files for phones           export/, runtimes (run one for real), litert_interpreter, llamacpp, serving (a model kept open, apart)

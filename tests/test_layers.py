@@ -27,7 +27,7 @@ LAW = (
     ("pipeline.examples", "pipeline.dataset"),
     ("pipeline.importers*", "pipeline.formats", "pipeline.rowfiles", "pipeline.sources*", "pipeline.synthesize*", "pipeline.packing", "pipeline.slots", "pipeline.runs", "pipeline.scores", "pipeline.samples*", "pipeline.simulated"),
     ("pipeline.hub", "pipeline.hub.refusals"),  # the client and its errors; what needs a run stands below
-    ("pipeline.hub.access",),
+    ("pipeline.hub.access", "pipeline.hub.room"),
     ("pipeline.model", "pipeline.engine", "pipeline.prefix_attention", "pipeline.prefix_generate", "pipeline.ranks"),
     ("pipeline.trainer", "pipeline.callbacks"),
     ("pipeline.train", "pipeline.constrain", "pipeline.evaluate", "pipeline.runtimes", "pipeline.serving", "pipeline.litert_interpreter", "pipeline.llamacpp", "pipeline.export*"),

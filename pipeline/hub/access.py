@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pipeline import jsontext
 from pipeline.errors import HubError, ModelError
 from pipeline.hub import account, check_repo_id, client, local_token, refusals, sentences
+from pipeline.hub.room import room
 
 FUNCTION_GEMMA = "google/functiongemma-270m-it"
 REVISIONS = {FUNCTION_GEMMA: "39eccb091651513a5dfb56892d3714c1b5b8276c"}
@@ -36,11 +37,17 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Access:
-    """A base model that a token may use: `revision` is a commit, `size` the bytes of what will be fetched."""
+    """A base model that a token may use: `revision` is a commit, `size` the bytes of its `files`, which come into `folder`."""
 
     id: str
     revision: str
     size: int
+    folder: Path
+    files: dict[str, int] = field(repr=False)
+
+    def missing(self) -> int:
+        """Bytes that are not on this disk yet."""
+        return sum(size for name, size in self.files.items() if not (self.folder / name).exists())
 
 
 def check_base(base: str, token: str | None) -> Access:
@@ -71,7 +78,7 @@ def check_base(base: str, token: str | None) -> Access:
     size = sum(wanted.values())
     if size > MOST_BYTES:
         raise ModelError(f"{name} is {size / 1e9:.1f} GB large; at most {MOST_BYTES / 1e9:.0f} GB can be used here.")
-    return Access(name, info.sha, size)
+    return Access(name, info.sha, size, Path(config).parent, wanted)
 
 
 def fetch_base(base: str, token: str | None, progress: Progress | None = None, *, owner: bool = False) -> Path:
@@ -89,7 +96,8 @@ def fetch_base(base: str, token: str | None, progress: Progress | None = None, *
             return folder
         raise
     report = progress or (lambda fraction, message: None)
-    with sentences(f"Fetching {access.id}"):
+    others = "Waiting for another base model that is being fetched"
+    with room(access.id, access.folder, access.missing, lambda: report(0.0, others)), sentences(f"Fetching {access.id}"):
         folder = client(token).snapshot_download(
             access.id, revision=access.revision, allow_patterns=_patterns(access.id), tqdm_class=_counter(access.size, report)
         )
