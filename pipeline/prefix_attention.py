@@ -289,6 +289,12 @@ def summed_cross_entropy(
         return _SummedCrossEntropy.apply(hidden, weight, targets, chunk, torch.is_grad_enabled(), rest)
 
 
+def _without_cast_cache(device: str) -> torch.autocast:
+    """Autocast as it is, but without keeping the 16-bit copy of every weight to the end of the forward pass: each is used once, and
+    for the 270M model they are 0.19 GiB."""
+    return torch.autocast(device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device), cache_enabled=False)
+
+
 def pack_tensors(pack: Pack, device: Any = None) -> dict[str, Any]:
     """A pack as a plain dict, which accelerate moves between devices: (1, L) tokens and positions, (T,) the positions
     that predict a learned token and their targets, and the geometry's integers."""
@@ -318,18 +324,11 @@ def packed_loss(causal_lm: nn.Module, pack: Pack | dict[str, Any], chunk: int = 
         rest = []
         rows = _TiedEmbedding.apply(pack["input_ids"], weight, embedding.padding_idx, rest)
         inputs = {"inputs_embeds": rows * embedding.embed_scale.to(weight.dtype)}
-    hidden = (
-        causal_lm.get_decoder()(
-            **inputs,
-            position_ids=pack["position_ids"],
-            attention_mask=geometries(
-                causal_lm.config, pack["prefix_length"], pack["suffix_lengths"], pack["input_ids"].device
-            ),
-            use_cache=False,
-        )
-        .last_hidden_state[0]
-        .index_select(0, pack["predicting"])
-    )
+    device = pack["input_ids"].device
+    shapes = geometries(causal_lm.config, pack["prefix_length"], pack["suffix_lengths"], device)
+    with _without_cast_cache(device.type):
+        hidden = causal_lm.get_decoder()(**inputs, position_ids=pack["position_ids"], attention_mask=shapes, use_cache=False)
+    hidden = hidden.last_hidden_state[0].index_select(0, pack["predicting"])
     loss, hits = summed_cross_entropy(hidden, weight, pack["targets"], chunk, rest)
     return loss, hits, pack["targets"].numel()
 
