@@ -14,12 +14,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 from trl import SFTTrainer
 
 from pipeline import prefix_attention
-from pipeline.packing import TokenizedExample, make_packs, tokenized
+from pipeline.packing import IGNORE, TokenizedExample, make_packs, tokenized
 
 MAX_TOKENS = 8192
 """Default token budget of a pack: 32 examples of 55 tokens behind a prefix of 900 are 2,700."""
@@ -52,6 +54,17 @@ class PackCollator:
         }
 
 
+class _CountOn(TrainerCallback):
+    """After a resume the logged `num_tokens` goes on from the last one in the log; TRL would begin anew."""
+
+    def __init__(self, trainer: PrefixSharingTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logged = (entry["num_tokens"] for entry in reversed(state.log_history) if "num_tokens" in entry)
+        self.trainer._total_train_tokens = int(next(logged, 0))
+
+
 class PrefixSharingTrainer(SFTTrainer):
     """SFTTrainer whose batches share prefixes; takes what SFTTrainer takes, and the token budget of a pack.
 
@@ -76,6 +89,7 @@ class PrefixSharingTrainer(SFTTrainer):
             raise ValueError("lora_dropout must be 0: dropout would be the same for every example that shares the prefix")
         prefix_attention.install(self.model.get_base_model() if adapters else self.model)
         self._evaluated = (0.0, 0)  # summed loss and learned tokens of the evaluation under way
+        self.add_callback(_CountOn(self))
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -119,11 +133,19 @@ class PrefixSharingTrainer(SFTTrainer):
             self._evaluated = (self._evaluated[0] + summed_all, self._evaluated[1] + int(learned_all))
         metrics["num_tokens"] = [self._total_train_tokens]
 
-    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
-        """As Hugging Face's, but the loss is the mean over learned tokens, not over batches of unequal size.
+    def get_eval_dataloader(self, eval_dataset: str | Dataset | None = None) -> DataLoader:
+        """As Hugging Face's. With several processes rows without a learned token fill the last batches up: accelerate would repeat
+        others, which would count twice."""
+        rows = self.eval_dataset if eval_dataset is None else eval_dataset
+        rows = self.eval_dataset[rows] if isinstance(rows, str) else rows
+        missing = -len(rows) % (self.args.eval_batch_size * self.accelerator.num_processes)
+        if missing and self.accelerator.num_processes > 1:
+            nothing = TokenizedExample(rows[0]["input_ids"][:1], [IGNORE], 0)
+            rows = concatenate_datasets([rows, to_dataset([nothing] * missing)])
+        return super().get_eval_dataloader(rows)
 
-        With several processes, the rows that accelerate repeats to fill the last batch count twice.
-        """
+    def evaluation_loop(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> EvalLoopOutput:
+        """As Hugging Face's, but the loss is the mean over learned tokens, not over batches of unequal size."""
         self._evaluated = (0.0, 0)
         out = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
         summed, learned = self._evaluated

@@ -54,6 +54,10 @@ def losses(trained) -> list[float]:
     return [entry["loss"] for entry in trained.state.log_history if "loss" in entry]
 
 
+def tokens(trained) -> list[float]:
+    return [entry["num_tokens"] for entry in trained.state.log_history if "num_tokens" in entry]
+
+
 class StopAt(TrainerCallback):
     """Ends the training after a step, as a slot of time does; the schedule stays that of the whole training."""
 
@@ -97,6 +101,7 @@ def test_interrupted_equals_uninterrupted(tmp_path, tokenizer, lora, checkpointi
     last = trainer(tmp_path / "parts", tokenizer, lora=lora, **changes)
     last.train(resume_from_checkpoint=True)
     assert losses(last) == losses(whole) and len(losses(whole)) == 8
+    assert tokens(last) == tokens(whole) == sorted(set(tokens(whole))), "the count goes on, too"
     expected = weights(whole)
     assert all(torch.equal(value, expected[name]) for name, value in weights(last).items())
 
@@ -212,8 +217,10 @@ from tests.test_trainer import TWO_PROCESSES, losses, trainer, weights
 folder = Path(sys.argv[1])
 run = trainer(folder, tiny_tokenizer(folder / f"tokenizer-{os.environ['RANK']}"), per_device_train_batch_size=2, **TWO_PROCESSES)
 run.train()
+held_out = run.evaluate()["eval_loss"]  # 7 rows, 3 at a time in each of two processes
 if run.is_world_process_zero():
-    torch.save({"weights": weights(run), "losses": losses(run), "processes": run.accelerator.num_processes}, folder / "result.pt")
+    found = {"weights": weights(run), "losses": losses(run), "processes": run.accelerator.num_processes, "eval_loss": held_out}
+    torch.save(found, folder / "result.pt")
 """
 
 
@@ -234,5 +241,6 @@ def test_two_processes_train_as_one(tmp_path, root, tokenizer):
     one.train()
     assert two["processes"] == 2
     assert two["losses"] == pytest.approx(losses(one), rel=1e-4)
+    assert two["eval_loss"] == pytest.approx(one.evaluate()["eval_loss"], rel=1e-4), "no row counts twice"
     for name, expected in weights(one).items():
         torch.testing.assert_close(two["weights"][name], expected, rtol=1e-4, atol=1e-5)
