@@ -71,12 +71,7 @@ LLAMA_CPP = '''# The whole prompt, control tokens included. For Ollama: ollama c
 llama-cli -m {file} --special -no-cnv --temp 0 -f prompt.txt
 '''
 
-TRANSFORMERS = '''# pip install torch transformers - if it came as an archive, unpack that first
-import json
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer, model = AutoTokenizer.from_pretrained("{file}"), AutoModelForCausalLM.from_pretrained("{file}")
-messages = [
+ASK = '''messages = [
     {"role": "developer", "content": "You are a model that can do function calling with the following functions"},
     {"role": "user", "content": "what a user of your app says"},
 ]
@@ -85,6 +80,13 @@ inputs = tokenizer.apply_chat_template(
 )
 print(tokenizer.decode(model.generate(**inputs, max_new_tokens=128)[0][inputs["input_ids"].shape[1] :]))
 '''
+
+TRANSFORMERS = '''# pip install torch transformers - if it came as an archive, unpack that first
+import json
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer, model = AutoTokenizer.from_pretrained("{file}"), AutoModelForCausalLM.from_pretrained("{file}")
+''' + ASK
 
 PEFT = '''# pip install torch transformers peft - if it came as an archive, unpack that first
 import json
@@ -94,15 +96,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 base = {"pretrained_model_name_or_path": "{base}", "revision": "{revision}"}
 tokenizer = AutoTokenizer.from_pretrained(**base)
 model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(**base), "{file}")
-messages = [
-    {"role": "developer", "content": "You are a model that can do function calling with the following functions"},
-    {"role": "user", "content": "what a user of your app says"},
-]
-inputs = tokenizer.apply_chat_template(
-    messages, tools=json.load(open("tools.json")), add_generation_prompt=True, return_tensors="pt", return_dict=True
-)
-print(tokenizer.decode(model.generate(**inputs, max_new_tokens=128)[0][inputs["input_ids"].shape[1] :]))
-'''
+''' + ASK
 
 SNIPPETS = {
     "litertlm": ("python", LITERT_LM),
