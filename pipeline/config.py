@@ -32,6 +32,7 @@ class Option:
     high: float | None = None
     choices: tuple[str, ...] | None = None
     optional: bool = False
+    unset: str = ""
 
     @property
     def flag(self) -> str:
@@ -54,9 +55,9 @@ class Option:
         if self.kind is float and not math.isfinite(value):
             return f"{self.flag} must be a finite number, found {value!r}"
         if self.low is not None and value < self.low:
-            return f"{self.flag} must be at least {self.low:g}, found {value!r}"
+            return f"{self.flag} must be at least {plain(self.low)}, found {value!r}"
         if self.high is not None and value > self.high:
-            return f"{self.flag} must be at most {self.high:g}, found {value!r}"
+            return f"{self.flag} must be at most {plain(self.high)}, found {value!r}"
         return None
 
     def parse(self, text: str) -> Any:
@@ -78,10 +79,15 @@ class Option:
         return value
 
 
+def plain(number: float) -> str:
+    """A number as people write it: 1,000,000, not 1e+06."""
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
 def option(default: Any, kind: type, help: str, *, low: float | None = None, high: float | None = None,
-           choices: tuple[str, ...] | None = None) -> Any:
-    """A dataclass field that carries its own definition."""
-    return field(default=default, metadata={"kind": kind, "help": help, "low": low, "high": high, "choices": choices})
+           choices: tuple[str, ...] | None = None, unset: str = "what suits the base model") -> Any:
+    """A dataclass field that carries its own definition; `unset` says in words what the default None stands for."""
+    return field(default=default, metadata={"kind": kind, "help": help, "low": low, "high": high, "choices": choices, "unset": unset})
 
 
 class Options:
@@ -138,7 +144,7 @@ class TrainConfig(Options):
                          choices=("full", "lora"))
     num_train_epochs: float | None = option(None, float, "How often each training example is seen.", low=0.01, high=1000)
     max_steps: int | None = option(None, int, "Stop after this many optimiser steps, whatever num_train_epochs says.",
-                                   low=1, high=1_000_000)
+                                   low=1, high=1_000_000, unset="no limit")
     learning_rate: float | None = option(None, float, "Peak step size of the optimiser (AdamW).", low=1e-8, high=1.0)
     lr_scheduler_type: str | None = option(None, str, "How the learning rate falls after the warm-up.",
                                            choices=("cosine", "linear", "constant", "constant_with_warmup"))
@@ -182,9 +188,9 @@ class EvalConfig(Options):
     on: str = option("tuned", str, "What answers: the base, the tuned model, or an exported file in its own runtime.",
                      choices=("base", "tuned", "litertlm", "task", "tflite", "gguf"))
     split: str = option("test", str, "Which rows are answered.", choices=("test", "train"))
-    max_new_tokens: int | None = option(None, int, "Cut answers after so many tokens; left out, somewhat more than the longest expected.",
-                                        low=1, high=4096)
-    limit: int | None = option(None, int, "Answer only the first so many rows.", low=1, high=1_000_000)
+    max_new_tokens: int | None = option(None, int, "Cut answers after so many tokens.", low=1, high=4096,
+                                        unset="somewhat more than the longest expected answer")
+    limit: int | None = option(None, int, "Answer only the first so many rows.", low=1, high=1_000_000, unset="all of them")
 
 
 @dataclass(frozen=True)
@@ -194,8 +200,8 @@ class ExportConfig(Options):
     format: str = option("litertlm", str, "litertlm: LiteRT-LM; task: MediaPipe, flutter_gemma; tflite; gguf: llama.cpp; merged: Python; "
                          "adapter: LoRA's, for peft; appkit: source code for the app.",
                          choices=("litertlm", "task", "tflite", "gguf", "merged", "adapter", "appkit"))
-    quantize: str | None = option(None, str, "Number format of the file; left out, the one that suits the format.",
-                                  choices=("int8", "int4", "float32", "float16", "q8_0", "q4_0"))
+    quantize: str | None = option(None, str, "Number format of the file.", choices=("int8", "int4", "float32", "float16", "q8_0", "q4_0"),
+                                  unset="the one that suits the format")
     cache_length: int = option(1024, int, "Longest prompt and answer together that the file can hold, in tokens.", low=128, high=32_768)
     wrap_turns: bool = option(False, bool, "Only .task: let the runtime write the user's turn, for the plain MediaPipe API.")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import PRESETS, EvalConfig, ExportConfig, Option, TrainConfig
+from pipeline.config import PRESETS, EvalConfig, ExportConfig, Option, TrainConfig, plain
 from pipeline.hub.parcel import PARTS, USUAL
 
 Command = Callable[..., Any]
@@ -175,8 +175,8 @@ def _add(stage: argparse.ArgumentParser, options: Iterable[Option]) -> None:
 
 
 def _help(option: Option) -> str:
-    default = "what suits the base model" if option.optional else str(option.default)
-    bounds = [f"{word} {bound:g}" for word, bound in (("at least", option.low), ("at most", option.high)) if bound is not None]
+    default = option.unset if option.optional else str(option.default)
+    bounds = [f"{word} {plain(bound)}" for word, bound in (("at least", option.low), ("at most", option.high)) if bound is not None]
     return f"{option.help} ({', '.join([*bounds, f'default: {default}'])})".replace("%", "%%")
 
 
