@@ -58,15 +58,17 @@ def test_the_offer_names_hardware_prices_and_cost(hub, alice, key):
     assert [name for _, name in listed["choices"]] == ["cpu-basic", "t4-small", "l4x4"] and listed["value"] == "t4-small"
     assert "15 steps: about 5 min and $0.03" in text and "at most $0.20" in text
     assert start["visible"] and start["interactive"] and not onward["visible"]
-    text, start, _ = remote_panel.price(key, None, "l4x4", *CHOICES)
-    assert "on 4 GPUs together" in text
+    listed, text, start, _ = remote_panel.show_offer(key, None, None, "l4x4", *CHOICES)
+    assert "on 4 GPUs together" in text and "value" not in listed, "what was chosen is not written again"
     uneven = list(CHOICES)
     uneven[2 + [o.name for o in TrainConfig.options()].index("per_device_train_batch_size")] = "6"
-    text, start, _ = remote_panel.price(key, None, "l4x4", *uneven)
+    _, text, start, _ = remote_panel.show_offer(key, None, None, "l4x4", *uneven)
     assert "cannot be shared out to 4 GPUs" in text and not start["interactive"]
-    text, start, _ = remote_panel.price(key, None, "h9000", *CHOICES)
-    assert "Choose the hardware first" in text and not start["interactive"]
-    assert remote_panel.price(key, None, None, *CHOICES)[0] == ""
+    listed, text, _, _ = remote_panel.show_offer(key, None, None, "h9000", *CHOICES)
+    assert listed["value"] == "t4-small" and "at most $0.20" in text, "what the Hub does not have makes room for what it has"
+    with pytest.raises(gr.Error, match="has no hardware .*h9000"):
+        list(remote_panel.begin(key, None, "h9000", *CHOICES))
+    assert not find_project(key).runs()
 
 
 def test_without_an_account_it_says_how_to_get_one(hub, key, monkeypatch):
@@ -78,14 +80,13 @@ def test_without_an_account_it_says_how_to_get_one(hub, key, monkeypatch):
 
 def test_a_stopped_run_may_go_on_in_a_job_and_a_finished_one_not(hub, alice, key):
     run = run_of(key, status="paused")
-    remote_panel.show_offer(key, None, run.id, None, *CHOICES)
-    text, _, onward = remote_panel.price(key, run.id, "t4-small", *CHOICES)
+    _, text, _, onward = remote_panel.show_offer(key, None, run.id, "t4-small", *CHOICES)
     assert onward["visible"] and onward["value"] == "Go on with Run 1 in a Job" and "Or Run 1, from where it stopped" in text
     *_, last = remote_panel.hand_over(key, None, run.id, "t4-small")
     assert last == "" and remote.record(run).away
-    assert not remote_panel.price(key, run.id, "t4-small", *CHOICES)[2]["visible"]
+    assert not remote_panel.show_offer(key, None, run.id, "t4-small", *CHOICES)[3]["visible"]
     other = run_of(key, status="done")
-    assert not remote_panel.price(key, other.id, "t4-small", *CHOICES)[2]["visible"]
+    assert not remote_panel.show_offer(key, None, other.id, "t4-small", *CHOICES)[3]["visible"]
 
 
 def test_a_run_is_made_and_started_and_what_fails_is_a_sentence(hub, alice, key):

@@ -33,13 +33,13 @@ def visitor(tmp_path, monkeypatch):
 
 def test_nothing_is_shown_before_there_is_a_model(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDIO_WORKSPACE", str(tmp_path))
-    shown = share_panel.show(None, None, None, "", "")
-    assert shown[0]["visible"] is False and len(shown) == 11
+    shown = share_panel.show(None, None, None, None)
+    assert shown[0]["visible"] is False and len(shown) == 12
 
 
 def test_who_is_not_signed_in_reads_why_and_may_take_the_folder(visitor):
     key, run = visitor
-    panel, title, name, state, share, take, done, *_ = share_panel.show(key, None, run.id, "", "")
+    panel, title, name, state, share, take, done, *_ = share_panel.show(key, None, run.id, None)
     assert panel.visible and (title, name) == ("My lamps", "my-lamps-demo") and "The .zip needs no account." in state
     assert share.interactive is False and take.interactive is False and done.visible is False
     with pytest.raises(gr.Error, match="does not use its owner"):
@@ -48,9 +48,11 @@ def test_who_is_not_signed_in_reads_why_and_may_take_the_folder(visitor):
         share_panel.take_home(key, run.id, "")
 
 
-def test_what_is_typed_is_not_overwritten(visitor):
+def test_what_is_typed_or_emptied_is_not_overwritten(visitor):
     key, run = visitor
-    shown = share_panel.show(key, VISITOR, run.id, "Mine", "my-name")
+    *first, mark = share_panel.show(key, VISITOR, run.id, None)
+    assert first[1:3] == ["My lamps", "my-lamps-demo"]
+    shown = share_panel.show(key, VISITOR, run.id, mark)
     assert shown[1] == gr.skip() and shown[2] == gr.skip() and "is made first" in shown[3] and shown[4].interactive
 
 
@@ -88,12 +90,12 @@ def test_it_is_followed_while_it_is_shared_and_afterwards(visitor, monkeypatch):
     assert begun.wait(10)
     with pytest.raises(gr.Error, match="being shared already"):
         share_panel.begin(key, VISITOR, run.id, "Lamps", "lamp", True)
-    shown = share_panel.show(key, VISITOR, run.id, "x", "x")
+    shown = share_panel.show(key, VISITOR, run.id, key["project"])
     assert "Sending x" in shown[3] and shown[4].interactive is False and shown[10].active
     go.set()
     errand.over.wait(10)
     assert asked == [("alice/lamp", "hf_canary", True, "Lamps")]
-    shown = share_panel.show(key, VISITOR, run.id, "x", "x")
+    shown = share_panel.show(key, VISITOR, run.id, key["project"])
     assert shown[6].visible and "seen by nobody else" in shown[7] and shown[8].visible and shown[9].visible is False and not shown[10].active
     assert "hf_canary" not in repr(vars(errand))
     assert not [file for file in run.path.rglob("*.json") if "hf_canary" in file.read_text("utf-8")]

@@ -5,6 +5,7 @@ It starts jobs and shows the reports they leave in the run's folder. What makes 
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gradio as gr
@@ -14,8 +15,9 @@ from pipeline.evaluate import Comparison, EvalReport, compare, load_report
 from pipeline.runs import Run
 from pipeline.runtimes import RUNS
 from pipeline.ui import evaluate_view, jobs, work_view
+from pipeline.ui.due import Due
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import TICK, Page, find_project, run_of, workspace
+from pipeline.ui.session import Page, find_project, run_of, workspace
 from pipeline.ui.state import held_out, trained_runs
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, lead
@@ -24,12 +26,12 @@ LEAD = "Evaluation asks the base and the tuned model the same held-out requests,
 NOTHING = "An evaluation compares a trained model with the one it came from. Train one first."
 WHO = {"base": "the base model", "tuned": "the tuned model"}
 HIDE = gr.update(visible=False)
-QUIET = {"show_progress": "hidden", "queue": False}
 
 
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
-    seen = gr.State("")
+    due, due_rows, news = Due(), Due(), gr.Number(0, visible="hidden")
+    seen = gr.State(None)
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
     nothing = gr.HTML(visible=False, elem_id="evaluate-empty")
@@ -40,7 +42,7 @@ def build(page: Page) -> None:
         with gr.Row(elem_classes="actions"):
             forward = gr.Button("Make the file for your app", variant="primary", visible=False, elem_id="evaluate-next")
             talk = gr.Button("Talk to it", visible=False, elem_id="evaluate-talk")
-            start = gr.Button("Evaluate", variant="primary", elem_id="evaluate-start")
+            start = gr.Button("Evaluate", variant="primary", visible=False, elem_id="evaluate-start")
             stop = gr.Button("Stop", visible=False, elem_id="evaluate-stop")
         score = gr.HTML(elem_id="evaluate-score")
         with gr.Column(visible=False) as detail:
@@ -51,15 +53,18 @@ def build(page: Page) -> None:
                 tool = gr.Dropdown([("All tools", "")], value="", label="Tool", elem_id="evaluate-tool")
             rows = gr.HTML(elem_id="evaluate-rows")
 
-    live = [state, start, stop, forward, talk, timer, seen]
-    results = [score, detail, tables, matrix, tool, rows]
-    page.on_open("evaluate", show, [nothing, to_train, body, run_id, *live, *results], [run_id, which, tool])
-    timer.tick(follow, [page.key, run_id, seen], live, **TICK)
-    seen.change(**page.touch())
-    run_id.input(show, [page.key, run_id, which, tool], [nothing, to_train, body, run_id, *live, *results], **QUIET)
-    gr.on([which.input, tool.input], filter_rows, [page.key, run_id, which, tool], rows, trigger_mode="always_last", **QUIET)
-    start.click(begin, [page.key, run_id]).success(**page.touch())
-    stop.click(halt, [page.key, run_id]).success(**page.touch())
+    # Each output is written by one event: what the step shows, what follows the jobs, the rows of the filter.
+    live, tick = [state, start, stop, forward, talk, timer, seen, news], page.ticks["evaluate"]
+    shown = page.on_open("evaluate", show, [nothing, to_train, body, run_id, score, detail, tables, matrix, tool], [run_id, tool])
+    shown.then(**due.again).then(**due_rows.again)
+    run_id.input(None, tick, tick, js="(tick) => tick + 1")
+    due.on(timer.tick)
+    due.asks(follow, [page.key, run_id, seen], live)
+    news.change(**page.touch())
+    due_rows.on(which.input, tool.input)
+    due_rows.asks(filter_rows, [page.key, run_id, which, tool], rows)
+    start.click(begin, [page.key, run_id]).success(**due.again)
+    stop.click(halt, [page.key, run_id]).success(**due.again)
     forward.click(**page.go("export"))
     talk.click(**page.go("playground"))
     to_train.click(**page.go("train"))
@@ -69,33 +74,45 @@ def build(page: Page) -> None:
 
 
 @door
-def show(key: Any, run_id: Any, which: Any, tool: Any) -> list[Any]:
-    """Everything in the tab: the trained runs and what is known of the chosen one."""
+def show(key: Any, run_id: Any, tool: Any) -> list[Any]:
+    """The trained runs and the results of the chosen one. The choices of a visitor stay as they are while there is what they name."""
     runs = trained_runs(find_project(key))
     if not runs:
         words = empty("Nothing to evaluate yet", NOTHING)
-        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, gr.update(), *_live(None), *_results(None, "all", "")]
-    run = next((one for one in runs if one.id == run_id), runs[0])
-    picker = gr.update(choices=[(one.title, one.id) for one in runs], value=run.id, visible=len(runs) > 1)
-    return [HIDE, HIDE, gr.update(visible=True), picker, *_live(run), *_results(run, which, tool)]
+        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, gr.update(), *_results(None, "")]
+    run = _chosen(key, run_id)
+    proposed = {} if run.id == run_id else {"value": run.id}
+    picker = gr.update(choices=[(one.title, one.id) for one in runs], **proposed, visible=len(runs) > 1)
+    return [HIDE, HIDE, gr.update(visible=True), picker, *_results(run, tool)]
 
 
 @door
 def follow(key: Any, run_id: Any, seen: Any) -> list[Any]:
-    """What changes while models answer."""
-    return _live(next((run for run in trained_runs(find_project(key)) if run.id == run_id), None), seen)
+    """What the models are being asked, in the order of `live` in `build`."""
+    return _live(_chosen(key, run_id), seen)
 
 
 @door
 def filter_rows(key: Any, run_id: Any, which: Any, tool: Any) -> str:
     """The rows that the filter lets through."""
-    return _results(run_of(key, run_id), which, tool)[-1]
+    run = _chosen(key, run_id)
+    base, tuned = (load_report(run, on) if run else None for on in WHO)
+    if tuned is None:
+        return ""
+    which = which if which in {name for _, name in evaluate_view.FILTERS} else "all"
+    tool = tool if tool in {name for _, name in evaluate_view.tools_of(tuned)} else ""
+    return evaluate_view.rows(evaluate_view.chosen(base, tuned, which, tool))
 
 
-def _live(run: Run | None, seen: Any = "") -> list[Any]:
-    """The part that follows the jobs, in the order of `live` in `build`."""
+def _chosen(key: Any, run_id: Any) -> Run | None:
+    """The run of this id, else the newest that is trained."""
+    runs = trained_runs(find_project(key))
+    return next((one for one in runs if one.id == run_id), runs[0] if runs else None)
+
+
+def _live(run: Run | None, seen: Any) -> list[Any]:
     if run is None:
-        return ["", HIDE, HIDE, HIDE, HIDE, gr.Timer(active=False), ""]
+        return ["", HIDE, HIDE, HIDE, HIDE, gr.Timer(active=False), None, gr.skip()]
     history = _line().of_run(run.path, "evaluate")
     waiting = [job for job in history if not job.over]
     reports = [load_report(run, on) for on in WHO]
@@ -109,37 +126,35 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
         words = ""
     else:
         words = f'<p class="plan">{esc(_plan(run))}</p>'
-    mark = " ".join(f"{job.id}{job.status}" for job in history)
+    now = (run.id, *(f"{job.id} {job.status}" for job in history))
     return [
         words,
         gr.update(visible=not waiting, value="Evaluate again" if whole else "Evaluate", variant="secondary" if whole else "primary"),
         gr.update(visible=bool(waiting)), gr.update(visible=whole), gr.update(visible=whole), gr.Timer(active=bool(waiting)),
-        mark if mark != seen else gr.skip(),
+        now, time.time() if seen and seen[0] == run.id and seen != now else gr.skip(),
     ]  # fmt: skip
 
 
 def _plan(run: Run) -> str:
     rows = len(held_out(run.dataset()))
     seconds = [_line().expected(*_work(run, on, rows)) or guess(*_work(run, on, rows)) for on in WHO]
-    time = in_words(sum(seconds)) if all(seconds) else "how long that takes shows once it has begun"
-    return f"Both models answer the {count(rows, 'held-out request')}: {time}."
+    lasts = in_words(sum(seconds)) if all(seconds) else "how long that takes shows once it has begun"
+    return f"Both models answer the {count(rows, 'held-out request')}: {lasts}."
 
 
-def _results(run: Run | None, which: Any, tool: Any) -> list[Any]:
-    """The reports, in the order of `results` in `build`."""
+def _results(run: Run | None, tool: Any) -> list[Any]:
+    """The reports: score, detail, tables, matrix and the tools of the filter."""
     base, tuned = (load_report(run, on) if run else None for on in WHO)
     if tuned is None:
-        return ["", HIDE, "", "", gr.update(), ""]
-    which = which if which in {name for _, name in evaluate_view.FILTERS} else "all"
+        return ["", HIDE, "", "", gr.update()]
     tools = evaluate_view.tools_of(tuned)
-    tool = tool if tool in {name for _, name in tools} else ""
+    proposed = {} if tool in {name for _, name in tools} else {"value": ""}
     return [
         evaluate_view.headline(base, tuned, _change(base, tuned)) + evaluate_view.files(_files(run, tuned)),
         gr.update(visible=True),
         f'<div class="pair">{evaluate_view.by_tool(base, tuned)}{evaluate_view.verdicts(base, tuned)}</div>',
         evaluate_view.confusion(tuned),
-        gr.update(choices=tools, value=tool),
-        evaluate_view.rows(evaluate_view.chosen(base, tuned, which, tool)),
+        gr.update(choices=tools, **proposed),
     ]
 
 

@@ -64,7 +64,7 @@ def place(each: Destination) -> Card:
         )
         wrap = gr.Checkbox(label=WRAP, info=WRAP_HELP, visible=each.format == "task", elem_id=f"{name}-wrap")
         state = gr.HTML(elem_id=f"{name}-state")
-        make = gr.Button("Make the file", elem_id=f"{name}-make")
+        make = gr.Button("Make the file", visible=False, elem_id=f"{name}-make")
         stop = gr.Button("Stop", visible=False, elem_id=f"{name}-stop")
         download = gr.DownloadButton("Download", visible=False, elem_id=f"{name}-download")
         score = gr.Button("Score it on all held-out rows", size="sm", visible=False, elem_id=f"{name}-score")

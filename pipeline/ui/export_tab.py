@@ -6,6 +6,7 @@ kit, the Hub, a demo) are modules of their own and get the run that is chosen he
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +19,22 @@ from pipeline.runs import Run
 from pipeline.ui import appkit_panel, export_cards, export_view, jobs, push_panel, share_panel, work_view
 from pipeline.ui.destinations import DESTINATIONS, Destination
 from pipeline.ui.downloads import hand_over
+from pipeline.ui.due import Due
 from pipeline.ui.export_cards import CODE, HIDE, MAKE, SCORE
-from pipeline.ui.session import TICK, Page, find_project, run_of, workspace
+from pipeline.ui.session import Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, empty, lead, note
 
 LEAD = "Export makes the file that your app loads, and runs it on held-out requests before you get it."
 NO_ADAPTER = "A LoRA adapter alone comes from a training with the method lora: Train, Advanced."
 NOTHING = "A file is made of a trained model. Train one first; every destination is then one click away."
-QUIET = {"show_progress": "hidden", "queue": False}
 SUFFIXES = [".litertlm", ".task", ".tflite", ".gguf"]
 
 
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
-    seen = gr.State("")
+    due, news = Due(), gr.Number(0, visible="hidden")
+    seen = gr.State(None)
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
     nothing = gr.HTML(visible=False, elem_id="export-empty")
@@ -56,17 +58,18 @@ def build(page: Page) -> None:
         gr.HTML('<p class="quiet">A larger one on your own machine: <code>python -m pipeline inspect FILE</code></p>')
         found = gr.HTML(elem_id="export-inspect-found")
 
-    live = [*(part for one in cards for part in one.live), without, card_part, card_text, card_file, history_part, history, timer, seen]
+    # Each output is written by one event: which runs there are, and what is known of the one that is chosen.
+    on_cards = [part for one in cards for part in one.live]
+    live = [*on_cards, without, card_part, card_text, card_file, history_part, history, timer, seen, news]
     chosen = [choice for one in cards for choice in one.inputs]
-    page.on_open("export", show, [nothing, to_train, body, run_id, *live], [run_id, *chosen])
-    timer.tick(follow, [page.key, run_id, seen, *chosen], live, **TICK)
-    seen.change(**page.touch())
-    changed = [run_id.input, *(choice.input for choice in chosen)]
-    gr.on(changed, follow, [page.key, run_id, seen, *chosen], live, trigger_mode="always_last", **QUIET)
+    page.on_open("export", show, [nothing, to_train, body, run_id], [run_id]).then(**due.again)
+    due.on(timer.tick, run_id.input, *(choice.input for choice in chosen))
+    due.asks(follow, [page.key, run_id, seen, *chosen], live)
+    news.change(**page.touch())
     for one in cards:
-        one.make.click(_maker(one.destination), [page.key, run_id, *one.inputs]).success(**page.touch())
-        one.score.click(_scorer(one.destination), [page.key, run_id, *one.inputs]).success(**page.touch())
-        one.stop.click(_stopper(one.destination), [page.key, run_id]).success(**page.touch())
+        one.make.click(_maker(one.destination), [page.key, run_id, *one.inputs]).success(**due.again)
+        one.score.click(_scorer(one.destination), [page.key, run_id, *one.inputs]).success(**due.again)
+        one.stop.click(_stopper(one.destination), [page.key, run_id]).success(**due.again)
     to_train.click(**page.go("train"))
     dropped.change(look_into, dropped, found)
 
@@ -75,28 +78,23 @@ def build(page: Page) -> None:
 
 
 @door
-def show(key: Any, run_id: Any, *chosen: Any) -> list[Any]:
-    """Everything in the tab: the trained runs and, for the chosen one, every card."""
+def show(key: Any, run_id: Any) -> list[Any]:
+    """The trained runs to choose from. What a visitor has chosen stays while it is there."""
     runs = trained_runs(find_project(key))
     if not runs:
-        words = empty("No files yet", NOTHING)
-        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, gr.update(), *_live(key, None, "", chosen)]
-    run = next((one for one in runs if one.id == run_id), runs[0])
-    picker = gr.update(choices=[(one.title, one.id) for one in runs], value=run.id, visible=len(runs) > 1)
-    return [HIDE, HIDE, gr.update(visible=True), picker, *_live(key, run, "", chosen)]
+        return [gr.update(value=empty("No files yet", NOTHING), visible=True), gr.update(visible=True), HIDE, gr.update()]
+    proposed = {} if run_id in {one.id for one in runs} else {"value": runs[0].id}
+    picker = gr.update(choices=[(one.title, one.id) for one in runs], **proposed, visible=len(runs) > 1)
+    return [HIDE, HIDE, gr.update(visible=True), picker]
 
 
 @door
 def follow(key: Any, run_id: Any, seen: Any, *chosen: Any) -> list[Any]:
-    """What changes while files are made."""
-    run = next((one for one in trained_runs(find_project(key)) if one.id == run_id), None)
-    return _live(key, run, seen, chosen)
-
-
-def _live(key: Any, run: Run | None, seen: Any, chosen: Any) -> list[Any]:
-    """Cards, why there is no adapter, model card, history, timer and mark, in the order of `live` in `build`."""
+    """What is known of the chosen run: cards, why there is no adapter, model card, history, timer and marks, as `live` in `build`."""
+    runs = trained_runs(find_project(key))
+    run = next((one for one in runs if one.id == run_id), runs[0] if runs else None)
     if run is None:
-        return [*([gr.update()] * (export_cards.LIVE * len(DESTINATIONS) + 6)), gr.Timer(active=False), ""]
+        return [*([gr.update()] * (export_cards.LIVE * len(DESTINATIONS) + 6)), gr.Timer(active=False), None, gr.skip()]
     model_card = _model_card(key, run)  # before the cards: what they hand out may hold it
     files = export.artifacts(run.artifacts_path)
     history = [job for job in _line().of_run(run.path) if job.kind in (MAKE, SCORE)]
@@ -106,10 +104,10 @@ def _live(key: Any, run: Run | None, seen: Any, chosen: Any) -> list[Any]:
         shown += export_cards.show(key, run, each, asked, files, _line(), history, first=number == 0)
     made = [job for job in reversed(history) if job.kind == MAKE and job.over]
     unfinished = any(not job.over for job in history)
-    mark = " ".join(f"{job.id}{job.status}" for job in history) + f"{len(files)}"
+    now = (run.id, len(files), *(f"{job.id} {job.status}" for job in history))
     return [
         *shown, note(NO_ADAPTER) if adapter.refusal(run) else "", *model_card, gr.update(visible=bool(made)), export_view.history(made),
-        gr.Timer(active=unfinished), mark if mark != seen else gr.skip(),
+        gr.Timer(active=unfinished), now, time.time() if seen and seen[0] == run.id and seen != now else gr.skip(),
     ]  # fmt: skip
 
 

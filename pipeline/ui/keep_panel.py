@@ -16,8 +16,9 @@ from pipeline.errors import PipelineError
 from pipeline.hub import checkpoints
 from pipeline.runs import Run
 from pipeline.ui import account
+from pipeline.ui.due import Due
 from pipeline.ui.errands import Errand
-from pipeline.ui.session import TICK, Page, find_project, open_run, project_of, run_of
+from pipeline.ui.session import SHOWING, Page, find_project, open_run, project_of, run_of
 from pipeline.ui.widgets import door, esc, note
 from pipeline.ui.work_view import bar, headline
 
@@ -26,7 +27,6 @@ HEAD = """
 yours. It goes on from there, here or elsewhere, as if it had never been away.</p>
 """
 ALL = "Each new checkpoint too, as long as it trains"
-QUIET = {"show_progress": "hidden"}
 
 _errands: dict[str, Errand] = {}
 """Run folder -> its keeping; no token. Kept until the next one or the end of the process."""
@@ -34,7 +34,7 @@ _errands: dict[str, Errand] = {}
 
 def build(page: Page, run_id: gr.State) -> None:
     """Place the panel inside the train step, and wire it. `run_id` is the run that is open; a run that comes back is opened."""
-    timer = gr.Timer(2.0, active=False)
+    due, timer, shown = Due(), gr.Timer(2.0, active=False), gr.State(None)
     with gr.Accordion("Keep a training on the Hub, bring one back", open=False, visible=False, elem_id="keep") as panel:
         gr.HTML(HEAD)
         state = gr.HTML(elem_id="keep-state")
@@ -50,28 +50,27 @@ def build(page: Page, run_id: gr.State) -> None:
                 back = gr.Button("Bring it back", elem_id="keep-back")
                 coming = gr.HTML(elem_id="keep-coming")
 
-    live, inputs = [panel, state, name, keep, back, timer], [page.key, run_id, name]
-    page.ticks["train"].change(show, inputs, live, **QUIET)
-    run_id.change(show, inputs, live, trigger_mode="always_last", **QUIET)
-    timer.tick(show, inputs, live, **TICK)
-    keep.click(begin, [*inputs, always], **QUIET).success(show, inputs, live, **QUIET)
-    back.click(bring_back, [page.key, source], [run_id, coming], **QUIET).success(**page.touch())
+    due.on(page.ticks["train"].change, run_id.change, timer.tick)
+    due.asks(show, [page.key, run_id, shown], [panel, state, name, keep, back, timer, shown])
+    keep.click(begin, [page.key, run_id, name, always], **SHOWING).success(**due.again)
+    back.click(bring_back, [page.key, source], [run_id, coming], **SHOWING).success(**page.touch())
 
 
 @door
-def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, name: Any) -> list[Any]:
-    """What can be kept of the run that is open, and how far it is kept."""
+def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, shown: Any) -> list[Any]:
+    """What can be kept of the run that is open, and how far it is kept. A name is proposed once a project: `shown` has had it."""
     project = find_project(key)
     if project is None:
-        return [gr.Accordion(visible=False), *[gr.skip()] * 4, gr.Timer(active=False)]
+        return [gr.Accordion(visible=False), *[gr.skip()] * 4, gr.Timer(active=False), None]
     run = open_run(key, run_id)
     errand = _errands.get(str(run.path)) if run else None
     busy = errand is not None and not errand.over.is_set()
     signed_in, why = _signed_in(oauth)
     fits = run is not None and run.status != "done" and run.last_checkpoint is not None
     return [
-        gr.Accordion(visible=True), _state(errand, busy, why, run), gr.skip() if name else f"{hub.slug(project.title)}-training",
-        gr.Button(interactive=signed_in and fits and not busy), gr.Button(interactive=signed_in), gr.Timer(active=busy),
+        gr.Accordion(visible=True), _state(errand, busy, why, run),
+        gr.skip() if shown == project.id else f"{hub.slug(project.title)}-training",
+        gr.Button(interactive=signed_in and fits and not busy), gr.Button(interactive=signed_in), gr.Timer(active=busy), project.id,
     ]  # fmt: skip
 
 

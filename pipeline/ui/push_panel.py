@@ -2,6 +2,8 @@
 
 The push goes on in a thread of this process (the visitor's token may not leave its memory) and is found again after a reload. A repository
 that exists is changed only after a second click, and only as it was when the question was asked. What goes and how is `pipeline.hub.push`.
+
+What the visitor sets is left alone: a name is proposed once a project, an owner where none is chosen; the ticks are the browser's own.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ from pipeline.hub.push import Existing, Pushed, last, look
 from pipeline.hub.push import push as push_run
 from pipeline.runs import Run
 from pipeline.ui import account
+from pipeline.ui.due import Due
 from pipeline.ui.errands import Errand
 from pipeline.ui.export_cards import CODE
-from pipeline.ui.session import SHOWING, TICK, Page, find_project, run_of
+from pipeline.ui.session import SHOWING, Page, find_project, run_of
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import count, door, esc, note
 from pipeline.ui.work_view import bar, headline, size
@@ -37,7 +40,6 @@ PARTS = {
 }  # fmt: skip
 PER_VISITOR = 2
 """Pushes of one visitor that may be under way at once."""
-QUIET = {"show_progress": "hidden"}
 HIDE = gr.update(visible=False)
 
 _errands: dict[str, Errand] = {}
@@ -46,7 +48,7 @@ _errands: dict[str, Errand] = {}
 
 def build(page: Page, run_id: gr.Dropdown) -> None:
     """Place the panel inside the export step, and wire it. `run_id` is the run that the step shows."""
-    timer, shown, asked = gr.Timer(1.0, active=False), gr.State(""), gr.State(None)
+    due, due_card, timer, shown, asked = Due(), Due(), gr.Timer(1.0, active=False), gr.State(None), gr.State(None)
     with gr.Column(elem_classes="card", elem_id="push", visible=False) as panel:
         gr.HTML(HEAD)
         with gr.Row():
@@ -56,8 +58,9 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
             )
             private = gr.Radio([(PRIVATE, True), (PUBLIC, False)], value=True, label="Who sees it", min_width=200, elem_id="push-who")
         parts = gr.CheckboxGroup(
-            [], label="What goes", info="The dataset holds every request that you wrote or imported.", elem_id="push-parts"
-        )
+            [(words, part) for part, words in PARTS.items()], value=list(parcel.USUAL), label="What goes",
+            info="The dataset holds every request that you wrote or imported.", elem_id="push-parts",
+        )  # fmt: skip
         with gr.Accordion("Preview of the model card", open=False, elem_id="push-card") as preview:
             card = gr.Code(language="markdown", max_lines=24, **CODE)
         state = gr.HTML(elem_id="push-state")
@@ -69,16 +72,13 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
 
     live = [panel, owner, name, parts, state, push, confirm, back, done, timer, shown]
     form = [page.key, run_id, owner, name, private, parts]
-    inputs = [*form, shown, asked]
-    page.ticks["export"].change(show, inputs, live, **SHOWING)
-    run_id.change(show, inputs, live, trigger_mode="always_last", **SHOWING)
-    timer.tick(show, inputs, live, **TICK)
-    changed = [owner.input, name.input, private.input, parts.input]
-    gr.on(changed, lambda: None, None, asked, **QUIET).then(show, inputs, live, trigger_mode="always_last", **SHOWING)
-    push.click(begin, form, asked, **QUIET).success(show, inputs, live, **SHOWING)
-    confirm.click(overwrite, [*form, asked], asked, **QUIET).success(show, inputs, live, **SHOWING)
-    back.click(lambda: None, None, asked, **QUIET).then(show, inputs, live, **SHOWING)
-    gr.on([preview.expand, parts.input, run_id.change], card_of, [page.key, run_id, parts], card, trigger_mode="always_last", **SHOWING)
+    due.on(page.ticks["export"].change, run_id.change, timer.tick, owner.input, name.input, private.input, parts.input)
+    due.asks(show, [*form, shown, asked], live)
+    push.click(begin, form, asked, **SHOWING).success(**due.again)
+    confirm.click(overwrite, [*form, asked], asked, **SHOWING).success(**due.again)
+    back.click(lambda: None, None, asked, show_progress="hidden").then(**due.again)
+    due_card.on(preview.expand, parts.input, run_id.change)
+    due_card.asks(card_of, [page.key, run_id, parts], card)
 
 
 # -- what the panel shows
@@ -89,33 +89,34 @@ def show(
     key: Any, oauth: gr.OAuthToken | None, run_id: Any, owner: Any, name: Any, private: Any, parts: Any, shown: Any, asked: Existing | None
 ) -> list[Any]:
     """The panel for the run that is shown: what can go where, a question, how far it is, or where it lies."""
-    runs = trained_runs(find_project(key))
+    project = find_project(key)
+    runs = trained_runs(project)
     if not runs:
-        return [HIDE, *[gr.skip()] * 8, gr.Timer(active=False), ""]
+        return [HIDE, *[gr.skip()] * 8, gr.Timer(active=False), None]
     run = next((one for one in runs if one.id == run_id), runs[0])
     errand, made, sizes = _errands.get(str(run.path)), last(run), parcel.available(run)
     busy = errand is not None and not errand.over.is_set()
     who, why = _who(oauth)
-    mark = " ".join([run.id, *sizes])
-    wanted = [part for part in sizes if part in parcel.USUAL] if mark != shown else [part for part in parts or () if part in sizes]
     owners = list(who.owners) if who else []
-    chosen = owner if owner in owners else (made.repo.partition("/")[0] if made else None)
-    chosen = chosen if chosen in owners else (owners[0] if owners else None)
+    wanted = [part for part in sizes if part in (parts or ())]
+    question = not busy and asked is not None and who is not None and asked.repo == _repo(who, name, owner)
     if busy:
         state = bar(errand.fraction, errand.message)
-    elif asked is not None:
+    elif question:
         state = _question(asked)
     elif errand is not None and errand.error:
         state = headline("It was not pushed", errand.error, "bad")
     else:
         state = note(why or _before(run, wanted, sizes))
-    ready, question = who is not None and not busy, asked is not None and not busy
+    ready = who is not None and not busy
+    proposed = {} if owner in owners else {"value": _owner(owners, made)}
     return [
-        gr.Column(visible=True), gr.Dropdown(choices=owners, value=chosen, visible=len(owners) > 0, interactive=not busy),
-        gr.skip() if name else (made.repo.partition("/")[2] if made else hub.slug(find_project(key).title)),
-        gr.CheckboxGroup([(f"{PARTS[part]}, {size(sizes[part])}", part) for part in sizes], value=wanted, interactive=not busy), state,
+        gr.Column(visible=True), gr.Dropdown(choices=owners, **proposed, visible=len(owners) > 0, interactive=not busy),
+        gr.skip() if shown == project.id else made.repo.partition("/")[2] if made else hub.slug(project.title),
+        gr.CheckboxGroup([(f"{PARTS[part]}, {size(sizes[part])}", part) for part in sizes], interactive=not busy), state,
         gr.Button("Push again" if made else "Push to the Hub", interactive=ready and bool(wanted), visible=not question),
-        gr.Button(visible=question), gr.Button(visible=question), _link(made) if made and not busy else "", gr.Timer(active=busy), mark,
+        gr.Button(visible=question), gr.Button(visible=question), _link(made) if made and not busy else "", gr.Timer(active=busy),
+        project.id,
     ]  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def show(
 def card_of(key: Any, run_id: Any, parts: Any) -> str:
     """The model card as it would be pushed."""
     run = next((one for one in trained_runs(find_project(key)) if one.id == run_id), None)
-    return parcel.card(run, _named(parts)) if run and parts else ""
+    return parcel.card(run, _named(run, parts)) if run and parts else ""
 
 
 def _who(oauth: gr.OAuthToken | None) -> tuple[hub.Account | None, str]:
@@ -132,6 +133,20 @@ def _who(oauth: gr.OAuthToken | None) -> tuple[hub.Account | None, str]:
         return hub.account(account.need_token(oauth)), ""
     except PipelineError as problem:
         return None, str(problem)
+
+
+def _owner(owners: list[str], made: Pushed | None) -> str | None:
+    """Whose account is proposed: the one of the last push, else the visitor's own."""
+    before = made.repo.partition("/")[0] if made else None
+    return before if before in owners else next(iter(owners), None)
+
+
+def _repo(who: hub.Account, name: Any, owner: Any) -> str | None:
+    """The repository that the form names; None if it names none."""
+    try:
+        return hub.repo_id(who, str(name or ""), str(owner) if owner else None)
+    except PipelineError:
+        return None
 
 
 def _before(run: Run, parts: list[str], sizes: dict[str, int]) -> str:
@@ -169,7 +184,7 @@ def begin(
     there = look(repo, token)
     if there is not None and not there.is_new:
         return there
-    _start(key, run, token, repo, _named(parts), private is not False, None)
+    _start(key, run, token, repo, _named(run, parts), private is not False, None)
     return None
 
 
@@ -182,7 +197,7 @@ def overwrite(
     repo = hub.repo_id(hub.account(token), str(name or ""), str(owner) if owner else None)
     if asked is None or asked.repo != repo:
         raise PipelineError("The name has changed since the question was asked. Push once more.")
-    _start(key, run, token, repo, _named(parts), private is not False, asked.commit)
+    _start(key, run, token, repo, _named(run, parts), private is not False, asked.commit)
 
 
 def _start(key: Any, run: Run, token: str, repo: str, parts: tuple[str, ...], private: bool, parent: str | None) -> None:
@@ -199,8 +214,9 @@ def _start(key: Any, run: Run, token: str, repo: str, parts: tuple[str, ...], pr
     )
 
 
-def _named(parts: Any) -> tuple[str, ...]:
-    """What a client sent, as parts. Raises PipelineError."""
-    if not isinstance(parts, list) or not parts or any(part not in parcel.PARTS for part in parts):
+def _named(run: Run, parts: Any) -> tuple[str, ...]:
+    """What a client sent, as parts that the run has: a tick for a part that is not there is not seen. Raises PipelineError."""
+    there = parcel.available(run)
+    if not isinstance(parts, list) or any(part not in parcel.PARTS for part in parts) or not set(parts) & set(there):
         raise PipelineError("Choose what is to be pushed.")
-    return tuple(part for part in parcel.PARTS if part in parts)
+    return tuple(part for part in parcel.PARTS if part in parts and part in there)

@@ -22,6 +22,7 @@ from pipeline.hub.job_cost import Flavor
 from pipeline.model import find_base
 from pipeline.runs import Run
 from pipeline.ui import account, remote_watch, settings
+from pipeline.ui.due import Due
 from pipeline.ui.errands import Errand
 from pipeline.ui.session import TICK, Page, find_project, open_run, project_of, run_of
 from pipeline.ui.state import known, next_title
@@ -39,6 +40,7 @@ _lock = threading.Lock()
 
 def offer(page: Page, run_id: Any, choices: list[Any]) -> None:
     """Place and wire the part that starts a new run in a Job; `choices` are the settings of the train step, as in `settings.read`."""
+    due = Due()
     with gr.Accordion("Train on Hugging Face Jobs", open=False, elem_id="jobs-offer") as part:
         gr.HTML(f'<p class="quiet">{esc(WHAT)}</p>')
         hardware = gr.Dropdown([], label="Hardware", info="Prices are the Hub's, of today.", visible=False, elem_id="jobs-hardware")
@@ -46,12 +48,11 @@ def offer(page: Page, run_id: Any, choices: list[Any]) -> None:
         with gr.Row(elem_classes="actions"):
             start = gr.Button("Train in a Job", visible=False, elem_id="jobs-start")
             onward = gr.Button("Go on in a Job", visible=False, elem_id="jobs-onward")
-    given, shown = [page.key, run_id, hardware, *choices], [cost, start, onward]
-    part.expand(show_offer, given, [hardware, *shown], show_progress="minimal")
-    changed = [hardware.input, run_id.change, *(choice.change for choice in choices)]
-    gr.on(changed, price, given, shown, trigger_mode="always_last", **QUIET)
-    start.click(begin, [page.key, hardware, *choices], [run_id, cost], show_progress="hidden").then(**page.touch())
-    onward.click(hand_over, [page.key, run_id, hardware], cost, show_progress="hidden").then(**page.touch())
+    due.on(part.expand)
+    due.on_if_asked(hardware.input, run_id.change, *(choice.change for choice in choices))
+    due.asks(show_offer, [page.key, run_id, hardware, *choices], [hardware, cost, start, onward])
+    start.click(begin, [page.key, hardware, *choices], [run_id, cost], show_progress="hidden").then(**page.touch()).then(**due.again)
+    onward.click(hand_over, [page.key, run_id, hardware], cost, show_progress="hidden").then(**page.touch()).then(**due.again)
 
 
 def away_part(page: Page, run_id: Any) -> list[Any]:
@@ -95,21 +96,15 @@ def flavors(token: str | None) -> list[Flavor]:
 
 @door
 def show_offer(key: Any, oauth: gr.OAuthToken | None, run_id: Any, hardware: Any, *choices: Any) -> list[Any]:
-    """What there is to choose from, or why not."""
+    """What there is to choose from and what it would take and cost with the settings as they are; or why there is nothing."""
     try:
         found = flavors(account.need_token(oauth))
     except PipelineError as problem:
         return [HIDE, note(str(problem)), HIDE, HIDE]
     names = [one.name for one in found]
-    chosen = hardware if hardware in names else next((one.name for one in found if one.gpus), names[0] if names else None)
-    listed = gr.update(choices=[(one.sentence(), one.name) for one in found], value=chosen, visible=True)
-    return [listed, *_price(key, run_id, chosen, choices)]
-
-
-@door
-def price(key: Any, run_id: Any, hardware: Any, *choices: Any) -> list[Any]:
-    """What the Job would take and cost with the settings as they are; nothing before the hardware was listed."""
-    return _price(key, run_id, hardware, choices) if hardware else ["", HIDE, HIDE]
+    proposed = {} if hardware in names else {"value": next((one.name for one in found if one.gpus), names[0] if names else None)}
+    listed = gr.update(choices=[(one.sentence(), one.name) for one in found], **proposed, visible=True)
+    return [listed, *_price(key, run_id, proposed.get("value", hardware), choices)]
 
 
 def _price(key: Any, run_id: Any, hardware: Any, choices: Any) -> list[Any]:

@@ -19,9 +19,10 @@ from pipeline.hub import demo
 from pipeline.runs import Run
 from pipeline.ui import account, jobs
 from pipeline.ui.downloads import hand_over
+from pipeline.ui.due import Due
 from pipeline.ui.errands import EVERY, Errand
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import SHOWING, TICK, Page, find_project, run_of, workspace
+from pipeline.ui.session import SHOWING, Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, esc, note
 from pipeline.ui.work_view import bar, headline, size
@@ -35,7 +36,6 @@ PUBLIC = "Public: everybody sees it"
 FIRST = "The .litertlm file is made first; that adds the time that the export takes."
 ZIP = "The .zip needs no account."
 NO_ZIP = "The .zip needs no account. Make the .litertlm file for it first, on the card “Android, iOS, desktop” above."
-QUIET = {"show_progress": "hidden"}
 SAVE = "() => document.querySelector('#share-file').click()"
 FILE = ("--format", "litertlm", "--quantize", "int8")
 HIDE = gr.update(visible=False)
@@ -46,7 +46,7 @@ _errands: dict[str, Errand] = {}
 
 def build(page: Page, run_id: gr.Dropdown) -> None:
     """Place the panel inside the export step, and wire it. `run_id` is the run that the step shows."""
-    timer = gr.Timer(1.0, active=False)
+    due, timer, shown = Due(), gr.Timer(1.0, active=False), gr.State(None)
     with gr.Column(elem_classes="card", elem_id="share", visible=False) as panel:
         gr.HTML(HEAD)
         with gr.Row():
@@ -69,23 +69,24 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
                 wrap_lines=True, elem_id="share-embed",
             )  # fmt: skip
 
-    live = [panel, title, name, state, share, take, done, link, publish, code, timer]
-    inputs = [page.key, run_id, title, name]
-    page.ticks["export"].change(show, inputs, live, **SHOWING)
-    run_id.change(show, inputs, live, trigger_mode="always_last", **SHOWING)
-    timer.tick(show, inputs, live, **TICK)
-    share.click(begin, [page.key, run_id, title, name, private], **QUIET).success(**page.touch())
-    publish.click(let_everybody_see, [page.key, run_id], **QUIET).success(show, inputs, live, **SHOWING)
+    live = [panel, title, name, state, share, take, done, link, publish, code, timer, shown]
+    due.on(page.ticks["export"].change, run_id.change, timer.tick)
+    due.asks(show, [page.key, run_id, shown], live)
+    share.click(begin, [page.key, run_id, title, name, private], **SHOWING).success(**page.touch())
+    publish.click(let_everybody_see, [page.key, run_id], **SHOWING).success(**due.again)
     take.click(take_home, [page.key, run_id, title], file).success(None, None, None, js=SAVE)
 
 
 @door
-def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: Any) -> list[Any]:
-    """The panel for the run that is shown: nothing, the way to share, how far it is, or where it can be seen."""
+def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, shown: Any) -> list[Any]:
+    """The panel for the run that is shown: nothing, the way to share, how far it is, or where it can be seen.
+
+    Title and name are proposed once a project: `shown` is the one for which they were.
+    """
     project = find_project(key)
     runs = trained_runs(project)
     if not runs:
-        return [HIDE, "", "", "", *[gr.skip()] * 6, gr.Timer(active=False)]
+        return [HIDE, *[gr.skip()] * 9, gr.Timer(active=False), None]
     run = next((one for one in runs if one.id == run_id), runs[0])
     errand, made = _errands.get(str(run.path)), demo.shared(run)
     busy = errand is not None and not errand.over.is_set()
@@ -97,11 +98,12 @@ def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: A
     else:
         state = _before(oauth, file)
     ready = not busy and account.token(oauth) is not None
+    title, name = (gr.skip(), gr.skip()) if shown == project.id else (project.title, f"{hub.slug(project.title)}-demo")
     return [
-        gr.Column(visible=True), gr.skip() if title else project.title, gr.skip() if name else f"{hub.slug(project.title)}-demo", state,
+        gr.Column(visible=True), title, name, state,
         gr.Button("Share it again" if made and not busy else "Share the demo", interactive=ready), gr.Button(interactive=file is not None),
         gr.Column(visible=made is not None), _link(made) if made else "", gr.Button(visible=bool(made and made.private and ready)),
-        gr.Code(made.embed if made else "", visible=bool(made and not made.private)), gr.Timer(active=busy),
+        gr.Code(made.embed if made else "", visible=bool(made and not made.private)), gr.Timer(active=busy), project.id,
     ]  # fmt: skip
 
 
