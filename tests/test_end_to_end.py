@@ -11,11 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.pace import PACE, set_pace, until_held
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "pipeline" / "samples"
@@ -123,17 +124,19 @@ def test_export_makes_a_file_that_was_run_and_inspect_reads_it(place):
 
 
 def test_a_run_that_is_interrupted_goes_on_with_the_same_command(place):
-    words = [*WORDS, "train", "data", "--out", "stopped", "--max-steps", "12", "--json"]
-    with subprocess.Popen(words, cwd=place, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 120
-        log = place / "stopped" / "log.jsonl"
-        while time.monotonic() < deadline and process.poll() is None and not log.exists():
-            time.sleep(0.1)
+    """Interrupted in its third step, where it waits for the test."""
+    words = [sys.executable, "-m", "tests.pace", "train", "data", "--out", "stopped", "--max-steps", "12", "--json"]
+    set_pace(place, hold=3)
+    with subprocess.Popen(
+        words, cwd=place, env=environment() | {PACE: str(place)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:  # fmt: skip
+        until_held(place / "stopped", 3)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=120)
+        set_pace(place)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     paused = json.loads(out.splitlines()[-1])
-    assert paused["status"] == "paused" and 0 < paused["steps"] < 12
+    assert (paused["status"], paused["steps"]) == ("paused", 3)
     assert "Stopped after" in err.strip().splitlines()[-1] and "Traceback" not in err
     assert pipeline(place, "evaluate", "stopped").status == 1
     done = ok(pipeline(place, "train", "data", "--out", "stopped", "--json")).json

@@ -14,9 +14,10 @@ import pytest
 from pipeline.errors import RunError
 from pipeline.model import BaseModel
 from pipeline.runs import Run
+from tests.pace import set_pace, until_held
 from tests.small_world import tiny_checkpoint
 from tests.test_train import DATASET, QUICK, weights
-from tests.zero_gpu import DeviceAPI, Space, set_pace, until_held
+from tests.zero_gpu import DeviceAPI, Space
 
 pytestmark = pytest.mark.timeout(900)  # whatever is waited for has a shorter limit of its own
 ALICE, BOB = "a" * 32, "b" * 32
@@ -90,7 +91,7 @@ def begin_and_hold(space: Space, run: Run, step: int) -> None:
     """A training that is in the middle of `step`."""
     set_pace(run.path, hold=step)
     assert begin(space, run) is None
-    until_held(run, step)
+    until_held(run.path, step)
 
 
 def test_two_visitors_in_one_worker_get_what_each_gets_alone(space, gpu, runs, alone):

@@ -3,9 +3,8 @@
     DeviceAPI      what a ZeroGPU Space asks for slots: lends them, refuses them, counts seconds; in the test's process
     Space          a process like a Space's server, in which a test lets things be done
     stand_in()     makes a CPU build of torch look as `spaces` expects one with CUDA; also for the app in a browser test
-    set_pace()     how long a step takes, and at which one a training waits for the test: no test relies on a machine's speed
 
-Only CUDA itself is not there: a slot computes on the CPU.
+Only CUDA itself is not there: a slot computes on the CPU, at the pace that the test sets (tests/pace.py).
 """
 
 from __future__ import annotations
@@ -23,12 +22,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from pipeline.files import write_atomic
-from pipeline.runs import Run
+from tests.pace import LIMIT, keep_pace
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 240
-"""Seconds that anything may take; costs time only where something fails."""
 
 
 class DeviceAPI:
@@ -140,53 +136,6 @@ def short_slots(longest: float = 10) -> None:
     from pipeline import slots
 
     slots.LONGEST, slots.SHORTEST, slots.SPARE = int(longest), 3, 1.0
-
-
-# ----------------------------------------------------------------------------------------------------------------- pace
-
-PACE = "STUDIO_TEST_PACE"
-"""In the environment: the folder with the pace of all runs that have none of their own."""
-
-
-def set_pace(folder: Path, seconds: float = 0.0, hold: int | None = None) -> None:
-    """In a run's folder, or that of PACE: a step takes `seconds` more, and training waits in step `hold` until it is told another pace."""
-    write_atomic(folder / "pace.json", json.dumps({"seconds": seconds, "hold": hold}))
-
-
-def until_held(run: Run, step: int) -> None:
-    """Returns when the run's training waits in `step`."""
-    end = time.monotonic() + LIMIT
-    while not (file := run.path / "held").is_file() or int(file.read_text()) != step:
-        assert time.monotonic() < end, f"step {step} has not begun: {run.status}, {len(run.log())} steps"
-        time.sleep(0.05)
-
-
-def keep_pace() -> None:
-    """Let trainings of this process go at the pace that a test has set."""
-    from pipeline.callbacks import Watch
-
-    plain = Watch.on_step_begin
-
-    def on_step_begin(self: Any, args: Any, state: Any, *rest: Any, **kwargs: Any) -> None:
-        plain(self, args, state, *rest, **kwargs)
-        run, step = self.run, state.global_step + 1
-        seconds, _ = _pace(run)
-        time.sleep(seconds)
-        end = time.monotonic() + LIMIT
-        while (hold := _pace(run)[1]) is not None and step >= hold and time.monotonic() < end:
-            write_atomic(run.path / "held", str(step))
-            time.sleep(0.05)
-        (run.path / "held").unlink(missing_ok=True)
-
-    Watch.on_step_begin = on_step_begin
-
-
-def _pace(run: Run) -> tuple[float, int | None]:
-    for folder in filter(None, (run.path, os.environ.get(PACE))):
-        if (file := Path(folder) / "pace.json").is_file():
-            found = json.loads(file.read_text())
-            return found["seconds"], found["hold"]
-    return 0.0, None
 
 
 # -------------------------------------------------------------------------------------------------------------- a Space

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 import pytest
@@ -13,8 +14,10 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import App
 from tests.browser.fake_runs import project_of
+from tests.pace import PACE, set_pace, until_held
 from tests.zero_gpu import DeviceAPI
 
+pytestmark = pytest.mark.timeout(900)  # whatever is waited for has a shorter limit of its own
 WAIT = 240_000  # milliseconds
 PROXY = f"a.{base64.urlsafe_b64encode(json.dumps({'user': 'alice'}).encode()).decode()}.c"
 """Whose quota counts, as the Space's proxy tells it with every request."""
@@ -30,9 +33,17 @@ def gpu() -> Iterator[DeviceAPI]:
 @pytest.fixture(scope="module")
 def space(browser, gpu, tmp_path_factory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("space")
-    running = App(folder / "workspace", folder / "app.log", program="tests/browser/zero_gpu_app.py", **gpu.environment).start()
+    environment = {**gpu.environment, PACE: str(folder)}
+    running = App(folder / "workspace", folder / "app.log", program="tests/browser/zero_gpu_app.py", **environment).start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def pace(space) -> Iterator[Callable[..., None]]:
+    """How fast trainings go here; none is kept waiting after the test."""
+    yield functools.partial(set_pace, space.workspace.parent)
+    set_pace(space.workspace.parent)
 
 
 @pytest.fixture
@@ -60,48 +71,57 @@ def test_the_plan_says_gpu_seconds_and_slots_and_what_a_day_has(train):
 
 
 @pytest.mark.slow
-def test_slots_then_the_quota_is_gone_then_the_cpu(train, space, gpu):
+def test_slots_then_the_quota_is_gone_then_the_cpu(train, space, gpu, pace):
+    pace(seconds=0.6, hold=16)  # at most 15 steps fit into a slot of 10 seconds
     train.get_by_label("Quick check").check()
     expect(train.locator("#train-plan")).to_contain_text("45 steps")
     train.locator("#train-start").click()
     expect(train.locator("#train-stop")).to_be_visible()
     (run,) = project_of(train, space.workspace).runs()
-    (run.path / "slow").write_text("0.6")
-    expect(train.locator("#train-state")).to_contain_text(re.compile(r"Step \d+ of 45 on ZeroGPU, slot 2"), timeout=WAIT)
+    until_held(run.path, 16)
+    state = train.locator("#train-state")
+    expect(state).to_contain_text(re.compile(r"Step 15 of 45 on ZeroGPU, slot (?!1:)\d+"), timeout=WAIT)
     expect(train.locator("#train-facts")).to_contain_text("GPU used")
     gpu.quota, gpu.wait = 0.0, 7200
-    state = train.locator("#train-state")
+    pace(seconds=0.6)
     expect(state).to_contain_text("Your GPU time of today is used up", timeout=WAIT)
     expect(state).to_contain_text(re.compile(r"paused at step \d+ of 45"))
     expect(state).to_contain_text(re.compile(r"comes back at \d\d:\d\d UTC, in about (2 h|1\d\d min)"))
     assert run.status == "paused" and run.checkpoints()
     paused = run.info["steps"]
     assert {query["token"] for query in gpu.asked} == {quote(PROXY, safe="") if "%" in gpu.asked[0]["token"] else PROXY}
+    gpu.answers.clear()
     train.locator("#train-continue").click()
-    expect(train.locator("#train-on-cpu")).to_be_visible()
+    expect(state).to_contain_text("Waiting for a GPU", timeout=WAIT)
+    expect(train.locator("#train-on-cpu")).to_be_hidden()
+    gpu.answers.set()
+    expect(train.locator("#train-on-cpu")).to_be_visible(timeout=WAIT)
     expect(state).to_contain_text("Your GPU time of today is used up")
+    pace(hold=paused + 2)
     train.locator("#train-on-cpu").click()
-    expect(train.locator("#train-stop")).to_be_visible()
-    expect(state).to_contain_text(re.compile(r"Step \d+ of 45, loss"), timeout=WAIT)
-    assert run.log()[-1].step > run.info["steps"] or run.info["steps"] > paused, "it goes on from where the GPU was taken away"
+    until_held(run.path, paused + 2)
+    expect(state).to_contain_text(f"Step {paused + 1} of 45, loss", timeout=WAIT)  # it goes on from where the GPU was taken away
     train.locator("#train-stop").click()
     train.get_by_role("button", name="Stop now").click()
     expect(train.locator("#train-continue")).to_be_visible(timeout=WAIT)
 
 
 @pytest.mark.slow
-def test_a_slot_goes_on_behind_a_closed_page_and_is_stopped_by_a_later_one(train, space, gpu):
+def test_a_slot_goes_on_behind_a_closed_page_and_is_stopped_by_a_later_one(train, space, gpu, pace):
     gpu.reset()
+    pace(hold=3)
     train.locator("#train-start").click()
     expect(train.locator("#train-stop")).to_be_visible()
     (run,) = project_of(train, space.workspace).runs()
-    (run.path / "slow").write_text("0.4")
-    expect(train.locator("#train-state")).to_contain_text(re.compile(r"Step \d+ of"), timeout=WAIT)
+    until_held(run.path, 3)
+    expect(train.locator("#train-state")).to_contain_text("Step 2 of", timeout=WAIT)
     train.reload()
     train.get_by_role("tab", name=re.compile("^Train")).click()
     expect(train.locator("#train-stop")).to_be_visible()
     train.locator("#train-stop").click()
-    expect(train.locator("#train-state")).to_contain_text("stopped at step", timeout=WAIT)
+    expect(train.locator("#train-state")).to_contain_text("Stopping after this step", timeout=WAIT)
+    pace()
+    expect(train.locator("#train-state")).to_contain_text("stopped at step 3 of", timeout=WAIT)
     expect(train.locator("#train-continue")).to_have_text("Continue on ZeroGPU")
     expect(train.locator("#train-on-cpu")).to_have_text("Continue on the CPU")
     assert run.status == "paused" and run.checkpoints()
