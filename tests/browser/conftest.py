@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -24,8 +25,8 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-STARTUP_SECONDS = 90
-EXPECT_SECONDS = 30  # costs time only where something fails; a busy machine needs more than Playwright's 5
+STARTUP_SECONDS = 240
+EXPECT_SECONDS = 60  # costs time only where something fails; a busy machine needs more than Playwright's 5
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,16 +62,19 @@ def browser() -> Iterator:
 def page(browser) -> Iterator:
     """A page of a visitor nobody has seen before (own cookies, own storage), 1280 x 900."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     opened = context.new_page()
     yield opened
     context.close()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port below those that systems give to whoever asks for any: nobody takes it before the app, seconds later, is loaded."""
+    for port in random.SystemRandom().sample(range(20_000, 30_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("100 ports were tried, and none is free")
 
 
 class App:
@@ -136,6 +140,15 @@ def app(browser, tmp_path_factory) -> Iterator[App]:
 @pytest.fixture
 def app_url(app: App) -> str:
     return app.url
+
+
+@pytest.fixture(scope="module")
+def at_alices(browser, hub, alice, tmp_path_factory) -> Iterator[App]:
+    """The app on the computer of somebody who has done `hf auth login`: `hub` and `alice`, her token there, are the file's own."""
+    folder = tmp_path_factory.mktemp("alice")
+    running = App(folder / "workspace", folder / "app.log", **hub.environment(folder / "hf", alice), OMP_NUM_THREADS="1").start()
+    yield running
+    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,6 @@ import pytest
 from playwright.sync_api import expect
 
 from pipeline.hub.demo import file_of
-from tests.browser.conftest import App
 from tests.browser.fake_runs import EVIL, project_of
 from tests.local_hub import LocalHub
 
@@ -35,15 +34,6 @@ def hub(exported_run):
 @pytest.fixture(scope="module")
 def alice(hub) -> str:
     return hub.user("alice")
-
-
-@pytest.fixture(scope="module")
-def at_alices(browser, hub, alice, tmp_path_factory):
-    """The app on the computer of somebody who is signed in to the Hub."""
-    folder = tmp_path_factory.mktemp("alice")
-    running = App(folder / "workspace", folder / "app.log", **hub.environment(folder / "hf", alice), OMP_NUM_THREADS="1").start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

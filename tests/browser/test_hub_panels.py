@@ -8,7 +8,6 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import App
 from tests.browser.fake_runs import add_artifact, add_checkpoint, add_report, make_run, project_of, shown
 from tests.local_hub import LocalHub
 
@@ -25,24 +24,15 @@ def alice(hub):
 
 
 @pytest.fixture(scope="module")
-def own_app(browser, hub, alice, tmp_path_factory):
-    """The app of somebody who has done `hf auth login`, with the local Hub for the Hub."""
-    folder = tmp_path_factory.mktemp("push")
-    running = App(folder / "workspace", folder / "app.log", **hub.environment(folder / "hf", alice)).start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def opened(browser, own_app):
+def opened(browser, at_alices):
     """The export step of a sample project with a finished run, scores and a file."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.set_default_timeout(60_000)
-    page.goto(own_app.url)
+    page.goto(at_alices.url)
     page.get_by_role("button", name="Open the sample").click()
     expect(page.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples")
-    run = make_run(project_of(page, own_app.workspace))
+    run = make_run(project_of(page, at_alices.workspace))
     add_report(run, "tuned", 0.9)
     add_artifact(run)
     shown(page, "Export")
@@ -138,9 +128,9 @@ def test_an_organization_can_be_chosen_and_a_strange_name_is_refused(opened, hub
     expect(page.locator("#push-done")).to_contain_text("acme/lamp")
 
 
-def test_a_training_is_kept_and_comes_back(opened, hub, alice, own_app):
+def test_a_training_is_kept_and_comes_back(opened, hub, alice, at_alices):
     page, _ = opened
-    project = project_of(page, own_app.workspace)
+    project = project_of(page, at_alices.workspace)
     run = make_run(project, "Run 2", status="paused", steps=40)
     add_checkpoint(run, 40)
     shown(page, "Train")
@@ -164,13 +154,13 @@ def test_a_training_is_kept_and_comes_back(opened, hub, alice, own_app):
     back.delete()
 
 
-def test_the_token_is_nowhere(opened, hub, alice, own_app):
+def test_the_token_is_nowhere(opened, hub, alice, at_alices):
     page, run = opened
     assert hub.leaks() == []
-    assert alice not in own_app.log_text() and alice not in page.content()
+    assert alice not in at_alices.log_text() and alice not in page.content()
     kept = page.evaluate("JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage), document.cookie])")
     assert alice not in kept
-    files = [file for file in own_app.workspace.parent.rglob("*") if file.is_file()]
+    files = [file for file in at_alices.workspace.parent.rglob("*") if file.is_file()]
     assert files and not [file for file in files if alice.encode() in file.read_bytes()]
 
 

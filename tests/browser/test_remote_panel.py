@@ -7,7 +7,6 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import App
 from tests.local_hub import LocalHub
 from tests.local_hub_jobs import jobs_of
 from tests.test_remote import everything_on
@@ -24,15 +23,6 @@ def hub():
 @pytest.fixture(scope="module")
 def alice(hub) -> str:
     return hub.user("alice", can_pay=True)
-
-
-@pytest.fixture(scope="module")
-def at_alices(browser, hub, alice, tmp_path_factory):
-    """The app on the computer of somebody who is signed in to the Hub."""
-    folder = tmp_path_factory.mktemp("alice")
-    running = App(folder / "workspace", folder / "app.log", **hub.environment(folder / "hf", alice), OMP_NUM_THREADS="1").start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture
