@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-WAIT = 60.0
+WAIT = 240.0
+"""Seconds that an answer, or the next piece of one, may take; costs time only where something fails."""
 OVER = ("process_completed", "close_stream", "unexpected_error", "server_stopped")
 
 

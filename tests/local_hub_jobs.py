@@ -61,7 +61,7 @@ class LocalJob:
     def over(self) -> bool:
         return self.stage in ("COMPLETED", "CANCELED", "ERROR", "DELETED")
 
-    def wait(self, seconds: float = 120) -> str:
+    def wait(self, seconds: float = 600) -> str:
         """The stage in which it ended."""
         until = time.monotonic() + seconds
         while not self.over():
@@ -221,7 +221,7 @@ def _work(hub: LocalHub, jobs: Jobs, job: LocalJob) -> None:
     token = spec.get("secrets", {}).get("HF_TOKEN")
     try:
         asked = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"} if token else {})
-        with urllib.request.urlopen(asked, timeout=30) as answer:
+        with urllib.request.urlopen(asked, timeout=240) as answer:
             (home / "job.py").write_bytes(answer.read())
     except OSError as problem:
         job.stage, job.message, job.ended = "ERROR", f"the script cannot be fetched: {problem}", time.time()

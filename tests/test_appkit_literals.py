@@ -109,7 +109,7 @@ def test_javascript_literals_are_their_texts(tmp_path):
     assert not any("</" in one or "<!--" in one or len(one.splitlines()) > 1 for one in written)
     file = tmp_path / "texts.mjs"
     file.write_text(f"console.log(JSON.stringify([{','.join(written)}]));\n", "utf-8")
-    ran = subprocess.run([node_program(), str(file)], capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([node_program(), str(file)], capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout) == texts
 

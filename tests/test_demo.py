@@ -112,7 +112,7 @@ print(json.dumps({
 }))
 """
     environment = os.environ | without_torch(tmp_path / "block")
-    ran = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", program], cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr
     said = json.loads(ran.stdout.strip().splitlines()[-1])
     assert said["calls"] == [["set_color", {"color": "red"}], ["open_room", {"number": 0, "room": "kitchen"}]]

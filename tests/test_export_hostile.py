@@ -328,12 +328,12 @@ print(time.process_time() - began, (resource.getrusage(resource.RUSAGE_SELF).ru_
 
 @pytest.mark.parametrize("kind", BOMBS)
 def test_a_file_made_to_take_long_or_much_takes_neither(kind, tmp_path, root):
-    """Under 2 seconds of computing and 500 MB, in the process that reads it."""
+    """Most need milliseconds, the slowest under a second of computing; `apart` would end it after 20. And under 500 MB."""
     path = make_bomb(kind, tmp_path)
-    ran = subprocess.run([sys.executable, "-c", MEASURED, str(path)], cwd=root, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", MEASURED, str(path)], cwd=root, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr
     seconds, megabytes, said = ran.stdout.split(" ", 2)
-    assert float(seconds) < 2 and float(megabytes) < 500, ran.stdout
+    assert float(seconds) < apart.SECONDS / 2 and float(megabytes) < 500, ran.stdout
     assert said.strip()
 
 
@@ -358,5 +358,5 @@ def test_its_limits_hold_whatever_the_reader_does(root, reads, sentence):
         f"sys.modules['pipeline.export.inspect'].inspect = lambda path: {reads}\napart.SECONDS = 1\n"
         "try:\n    apart.work({'path': 'a'}, None)\nexcept ExportError as error:\n    print(error)"
     )
-    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
+    ran = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=240)
     assert sentence in ran.stdout, ran.stderr

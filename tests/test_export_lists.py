@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,14 +84,14 @@ def test_no_export_forgets_what_another_recorded_meanwhile(tmp_path):
 
 def test_a_conversion_that_is_being_read_is_not_cleared_away(tmp_path, monkeypatch):
     """Two exports of one run with other lengths: the second waits, then clears away what the first has read."""
-    cache, reading, seen, said = tmp_path / "cache", threading.Event(), [], []
+    cache, reading, waiting, seen = tmp_path / "cache", threading.Event(), threading.Event(), []
 
     def convert(module, job, progress, what):
         if "checkpoint" in job:
             Path(job["float32"]).write_bytes(b"weights")
             return {}
         reading.set()
-        time.sleep(0.3)
+        assert waiting.wait(120)
         seen.append(Path(job["float32"]).read_bytes())
         Path(job["tflite"]).write_bytes(b"out")
         return {}
@@ -107,14 +106,14 @@ def test_a_conversion_that_is_being_read_is_not_cleared_away(tmp_path, monkeypat
         )
         work = tmp_path / str(length)
         work.mkdir()
-        litert.make(source, "tflite", "int8", work, cache, lambda fraction, message: said.append(message))
+        litert.make(source, "tflite", "int8", work, cache, lambda fraction, message: message == "Waiting for another export" and waiting.set())
 
     first = threading.Thread(target=make, args=(128,))
     first.start()
-    assert reading.wait(10)
+    assert reading.wait(120)
     make(256)
     first.join()
-    assert seen == [b"weights", b"weights"] and "Waiting for another export" in said
+    assert seen == [b"weights", b"weights"]
     assert len(list(cache.iterdir())) == 1
 
 

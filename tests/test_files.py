@@ -103,7 +103,7 @@ def test_a_folder_is_held_by_one_at_a_time_and_nothing_is_left_in_it(tmp_path, m
     with exclusive(tmp_path):
         thread = threading.Thread(target=second)
         thread.start()
-        assert waited.wait(10)
+        assert waited.wait(120)
         order.append("first")
     thread.join()
     assert order == ["first", "second"] and os.listdir(tmp_path) == left

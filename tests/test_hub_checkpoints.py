@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,25 +69,18 @@ def test_a_training_goes_on_elsewhere_bit_for_bit(hub, run, stopped, tmp_path):
 
 
 def test_each_new_checkpoint_is_kept_until_the_training_ends(hub, run, monkeypatch):
-    import time
-
     from pipeline.hub import checkpoints
 
-    monkeypatch.setattr(checkpoints, "LOOK", 0.01)
     alice, said = hub.user("alice"), []
 
     def trains(seconds):  # in place of waiting: the training makes another checkpoint, then it ends
-        if seconds != checkpoints.LOOK:
-            return sleep(seconds)
         if run.last_checkpoint.step == 2:
             os.rename(run.path / "checkpoints" / "checkpoint-2", run.path / "checkpoints" / "checkpoint-4")
             hub.fail("POST", "/commit/", status=500)  # one failed push is tried again
         elif len(hub.repos["model", "alice/keep"].commits) == 3:
             run.update(status="done")
-        return None
 
-    sleep = time.sleep
-    monkeypatch.setattr(checkpoints.time, "sleep", trains)
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(sleep=trains, monotonic=lambda: 0.0))
     pushed = checkpoints.keep(run, "keep", alice, lambda fraction, message: said.append(message))
     assert pushed.commit == hub.repos["model", "alice/keep"].sha and "run/checkpoints/checkpoint-4/complete.json" in pushed.files
     assert [message for message in said if "is kept" in message] == [f"Step {n} is kept; the next checkpoint goes there too" for n in (2, 4)]

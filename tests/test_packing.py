@@ -123,9 +123,9 @@ def test_ten_thousand_rows_are_grouped_in_seconds_however_deep_their_prefixes_ne
     examples = [e for seed in range(5) for e in random_examples(seed, count=1800, prefix=400)]
     chain = list(range(1000, 2000))
     examples += [tokenized(chain[:n], [IGNORE] * (n - 1) + chain[n - 1 : n]) for n in range(1, 1000)]
-    start = time.process_time()
+    start = time.thread_time()
     groups = plan_groups(examples)
-    assert time.process_time() - start < 30  # measured: 1 s; the bound only tells linear from quadratic
+    assert time.thread_time() - start < 30  # measured: 1 s; the bound only tells linear from quadratic
     assert sum(prefix_length >= 400 and len(members) == 1800 for prefix_length, members in groups) == 5
 
 

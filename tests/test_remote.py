@@ -395,4 +395,4 @@ def _job_script(hub, repo, begun, token, folder):
     (folder / "job.py").write_bytes(repo.files["job.py"].data)
     words = [f"--repo={begun.repo}", f"--revision={begun.revision}", f"--package={begun.package}"]
     environment = {"PATH": os.environ["PATH"], **hub.environment(folder / "home", token)}
-    return subprocess.run([sys.executable, str(folder / "job.py"), *words], env=environment, capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, str(folder / "job.py"), *words], env=environment, capture_output=True, text=True, timeout=240)

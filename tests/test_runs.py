@@ -125,10 +125,10 @@ def test_a_training_whose_process_died_is_paused(tmp_path):
         run = Run(sys.argv[1])
         with run.claim():
             run.update(status="training")
-            time.sleep(60)
+            time.sleep(600)
     """)
     child = subprocess.Popen([sys.executable, "-c", program, str(run.path)])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 240
     while run.status != "training" and time.monotonic() < deadline:
         time.sleep(0.02)
     assert run.is_alive

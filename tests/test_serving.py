@@ -83,6 +83,7 @@ def test_a_file_that_takes_for_ever_is_stopped(file, prompts):
     with pytest.raises(ModelError, match="took more than 0 s to be opened, and was stopped"):
         Served(file, opening=0.001)
     served = Served(file)
+    os.kill(served._child.pid, signal.SIGSTOP)
     with pytest.raises(ModelError, match="took more than 0 s to be asked"):
         served.answer(prompts[0], within=0.0)
     assert not served.alive
