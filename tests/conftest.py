@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before any library reads them. The tests never talk to a hub and never tell anybody that they ran.
 os.environ.update(
@@ -18,6 +19,10 @@ os.environ.update(
 os.environ.pop("HF_TOKEN", None)
 # Two are enough for the small models here, and more threads than free cores make PyTorch up to 30 times slower.
 os.environ.setdefault("OMP_NUM_THREADS", str(min(2, os.cpu_count() or 1)))
+
+# A slow machine is no finding: by itself hypothesis fails a test of which one example took 0.2 s, or ten took a second to make up.
+settings.register_profile("patient", settings.default, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
 

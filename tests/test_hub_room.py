@@ -131,18 +131,18 @@ def test_elsewhere_the_cache_is_its_owners(space, monkeypatch):
 def test_one_after_the_other_is_fetched_and_whoever_waits_is_told(space):
     said, done = [], []
     token = space.user("alice")
-    assert room._fetching.acquire(timeout=5)
+    assert room._fetching.acquire(timeout=240)
     try:
         waiting = threading.Thread(
             target=lambda: done.append(fetch_base("alice/base-0", token, lambda fraction, message: said.append(message)))
         )
         waiting.start()
-        for _ in range(600):
+        for _ in range(4800):
             if said:
                 break
             time.sleep(0.05)
         assert said == ["Waiting for another base model that is being fetched"] and not done
     finally:
         room._fetching.release()
-    waiting.join(60)
+    waiting.join(240)
     assert done and done[0].is_dir()
