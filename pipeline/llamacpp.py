@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import json
+import secrets
 import shutil
 import socket
 import subprocess
@@ -36,7 +37,10 @@ def installed() -> str | None:
     if importlib.util.find_spec(PACKAGE):
         return f"llama-cpp-python {importlib.metadata.version('llama-cpp-python')}"
     if program := shutil.which(PROGRAM):
-        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+        try:
+            told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60, env=child.environment())
+        except (OSError, subprocess.TimeoutExpired):  # what it can do is found out by asking it
+            return PROGRAM
         version = next((line for line in (told.stdout + told.stderr).splitlines() if line.startswith("version")), "")
         return f"{PROGRAM} {version.removeprefix('version:').strip()}".strip()
     return None
@@ -122,11 +126,12 @@ def _server(path: Path, prompts: Sequence[str], max_new_tokens: int) -> Iterator
         "--ctx-size", str(_room(prompts, max_new_tokens)), "--parallel", "1", "--special",
     ]  # fmt: skip
 
+    key = secrets.token_hex(16)  # so that no other server answers in its place, should it get the same port
+
     def ask(prompt: str, tokens: int) -> dict[str, Any]:
         wanted = {"prompt": prompt.removeprefix(BOS), "n_predict": tokens, "temperature": 0, "top_k": 1, "seed": 0}  # it writes <bos>
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/completion", json.dumps(wanted).encode(), {"Content-Type": "application/json"}
-        )
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/completion", json.dumps(wanted).encode(), headers)
         try:
             with urllib.request.urlopen(request, timeout=ANSWER) as answer:
                 return json.load(answer)
@@ -134,7 +139,8 @@ def _server(path: Path, prompts: Sequence[str], max_new_tokens: int) -> Iterator
             raise ExportError(f"{PROGRAM} does not answer ({error}).") from error
 
     with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT)
+        environment = child.environment(LLAMA_API_KEY=key)
+        process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, env=environment)
         try:
             _wait_for(process, port, path, said)
             yield ask

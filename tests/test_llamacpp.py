@@ -23,7 +23,7 @@ from pipeline.export.verify import Answer
 PROMPTS = ["<bos><start_of_turn>user\nred<end_of_turn>\n", "<bos><start_of_turn>user\nblue<end_of_turn>\n"]
 CALL = "<start_function_call>call:a{}<end_function_call>"
 SERVER = """#!{python}
-import json, sys
+import json, os, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 class Handler(BaseHTTPRequestHandler):
@@ -35,6 +35,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         wanted = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        wanted["known"] = self.headers["Authorization"] == "Bearer " + os.environ["LLAMA_API_KEY"]
+        wanted["token"] = os.environ.get("HF_TOKEN")
         with open({log!r}, "a") as log:
             log.write(json.dumps(wanted) + "\\n")
         self.answer({status}, {{"content": {content!r}}})
@@ -78,17 +80,21 @@ def ask(path: Path) -> list[str]:
 def test_it_is_found_only_where_it_is(server, monkeypatch, tmp_path):
     server()
     assert llamacpp.installed() == "llama-server 7 (abc)"
+    (tmp_path / llamacpp.PROGRAM).write_text("no program")
+    assert llamacpp.installed() == "llama-server", "what is wrong with it is said where it is asked"
     monkeypatch.setenv("PATH", "")
     assert llamacpp.installed() is None
     assert gguf.second_opinion(None, tmp_path / "a.gguf", [], [], 9, lambda *_: None) == {}
 
 
-def test_it_is_asked_in_text_without_the_start_that_it_writes_itself(server, tmp_path):
+def test_it_is_asked_in_text_without_the_start_that_it_writes_itself(server, tmp_path, monkeypatch):
     log = server()
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
     assert ask(tmp_path / "a.gguf") == [CALL, CALL]
     asked = [json.loads(line) for line in log.read_text().splitlines()]
     assert [one["prompt"] for one in asked] == [prompt.removeprefix("<bos>") for prompt in PROMPTS]
     assert {(one["n_predict"], one["temperature"], one["top_k"]) for one in asked} == {(9, 0, 1)}
+    assert {(one["known"], one["token"]) for one in asked} == {(True, None)}, "no other server answers, and no token goes to it"
     assert not [one for one in psutil.process_iter(["cmdline"]) if any(str(tmp_path) in word for word in one.info["cmdline"] or ())], "it was ended"
 
 
