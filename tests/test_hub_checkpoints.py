@@ -86,6 +86,23 @@ def test_each_new_checkpoint_is_kept_until_the_training_ends(hub, run, monkeypat
     assert [message for message in said if "is kept" in message] == [f"Step {n} is kept; the next checkpoint goes there too" for n in (2, 4)]
 
 
+def test_a_last_checkpoint_that_could_not_be_kept_is_said(hub, run, monkeypatch):
+    from pipeline.hub import checkpoints
+
+    alice, said = hub.user("alice"), []
+
+    def fails(seconds):  # in place of waiting: the training makes another checkpoint and fails, and the Hub takes nothing more
+        if run.last_checkpoint.step == 2:
+            os.rename(run.path / "checkpoints" / "checkpoint-2", run.path / "checkpoints" / "checkpoint-4")
+            run.update(status="failed")
+            hub.fail("POST", "/commit/", status=500, times=99)
+
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(sleep=fails, monotonic=lambda: 0.0))
+    with pytest.raises(HubError, match="trouble of its own"):
+        checkpoints.keep(run, "keep", alice, lambda fraction, message: said.append(message))
+    assert sum("It is tried once more" in message for message in said) == 1
+
+
 def test_only_the_newest_checkpoint_stays_there(hub, run):
     alice = hub.user("alice")
     push_checkpoint(run, "keep", alice)

@@ -99,12 +99,14 @@ def keep(run: Run, repo: str, token: str | None, progress: Progress | None = Non
             try:
                 pushed, step, failed = push_checkpoint(run, repo, token, report), last.step if last else 0, False
                 report(1.0, f"Step {step} is kept; the next checkpoint goes there too")
-            except HubError:
+            except HubError as problem:
                 if failed or pushed is None:
                     raise
                 failed = True
+                report(0.0, f"{problem} It is tried once more")
             rest = time.monotonic()
-        if run.status in ("done", "failed") or (not run.is_alive and time.monotonic() - rest > RESTS):
+        behind = failed and last is not None and last.step > step
+        if not behind and (run.status in ("done", "failed") or (not run.is_alive and time.monotonic() - rest > RESTS)):
             return pushed
         time.sleep(max(LOOK, BETWEEN - (time.monotonic() - began)) if run.is_alive else LOOK)
 

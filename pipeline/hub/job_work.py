@@ -98,7 +98,8 @@ def work(words: Words, token: str | None, folder: Path) -> Run:
         _train(run, words, keeper)
     if run.status == "done" and words.evaluate and not run.evaluation_path("tuned", "test").exists():
         say("say", text="Scoring the tuned model on the held-out rows.")
-        _run(run, ["evaluate", str(run.path), "--on", "tuned", "--json"])  # without held-out rows there is no score: done all the same
+        if _run(run, ["evaluate", str(run.path), "--on", "tuned", "--json"]):  # done all the same
+            say("say", text="The tuned model has no score; the lines above say why.")
     say("say", text="Pushing what was made.")
     keeper.push_all()
     return run
@@ -266,9 +267,10 @@ class Keeper:
                 step, items = checkpoints.hold(self.run, self._held, **kept)
                 self._push([*(self._result() if status == "done" else items), *self._said()], f"Run {status}")
                 break
-            except PipelineError:
+            except PipelineError as problem:
                 if pause is None:
                     raise
+                say("say", text=f"{problem} It is tried again in {pause} s.")
                 time.sleep(pause)
         if step and status != "done":
             say("kept", step=step)
