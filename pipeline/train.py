@@ -9,6 +9,7 @@ together, and the first of them writes (ranks.py).
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -16,7 +17,7 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -172,9 +173,12 @@ def _recorded(run: Run, slot: Any) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = _sentence(error, run)
-        write_atomic(run.failure_log, f"{time.ctime()}\n{traceback.format_exc()}")
-        run.update(status="failed", error=sentence, seconds=slot.total)
+        sentence, told = _sentence(error, run), traceback.format_exc()
+        if ranks.leads():
+            _sweep(run)
+        with suppress(OSError):  # on a full disk whoever called is told all the same
+            write_atomic(run.failure_log, f"{time.ctime()}\n{told}")
+            run.update(status="failed", error=sentence, seconds=slot.total)
         if isinstance(error, PipelineError):
             raise
         raise RunError(sentence) from error
@@ -187,12 +191,20 @@ def _sentence(error: Exception, run: Run) -> str:
     if isinstance(error, PipelineError):
         return str(error)
     text = str(error).splitlines()[0] if str(error) else ""
+    if _is_full(error, text):
+        return "This disk is full: make room on it, then go on; what the last whole checkpoint has is kept."
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or "not enough memory" in text or "can't allocate memory" in text:
         return (
             "Memory ran out: lower --max-tokens (the result stays the same) or set --gradient-checkpointing true, in a new run; "
             f"this one used {run.config.max_tokens}."
         )
     return f"Training failed ({type(error).__name__}: {text[:200]}); the details are in {run.failure_log.name} of the run's folder."
+
+
+def _is_full(error: Exception, text: str) -> bool:
+    """Whether the disk was full; safetensors says so in words, torch's writer only that it did not get as far as it wrote."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in text or ("inline_container" in text and "unexpected pos" in text)
 
 
 def _train(run: Run, slot: Any, on_step: Callable[[StepLog], None] | None, should_stop: Callable[[], bool] | None) -> bool:
@@ -279,14 +291,13 @@ def _lora(config: TrainConfig) -> Any:
 
 
 def _sweep(run: Run) -> None:
-    """Remove what a killed process left half-written: it does not count and would only take up the disk."""
+    """Remove what a killed or failed process left half-written: it does not count and would only take up the disk."""
     whole = {checkpoint.path for checkpoint in run.checkpoints()}
     for folder in run.checkpoints_path.glob("checkpoint-*"):
         if folder not in whole:
-            shutil.rmtree(folder)
-    for kind in ("model", "adapter"):
-        for folder in run.path.glob(f".{kind}.*.partial"):
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (*run.path.glob(".model.*.partial"), *run.path.glob(".adapter.*.partial")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _samples(dataset: ToolDataset) -> list[tuple[Example, str, str]]:

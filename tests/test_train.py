@@ -215,18 +215,23 @@ def test_a_stop_flag_from_before_this_process_is_nobodys_wish(base, tmp_path):
     (FloatingPointError("the numbers went away\nby themselves"), r"Training failed \(FloatingPointError: the numbers went away\); the details"),
     (MemoryError(), "Memory ran out: lower --max-tokens"),
     (ModelError("The disk is gone."), "The disk is gone."),
+    (OSError(28, "No space left on device"), "This disk is full: make room on it, then go on"),
+    (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "This disk is full"),
 ])
 def test_a_failure_is_a_sentence_in_the_run_and_another_call_tries_again(base, tmp_path, error, sentence):
     from pipeline.train import prepare, train
 
     def fail(entry):
+        half.mkdir(parents=True)
         raise error
 
     run = prepare(DATASET, replace(QUICK, max_steps=2), tmp_path / "run", base)
+    half = run.checkpoints_path / "checkpoint-1"
     with pytest.raises(type(error) if isinstance(error, ModelError) else RunError, match=sentence) as caught:
         train(run, on_step=fail)
     assert run.status == "failed" and run.info["error"] == str(caught.value)
     assert "Traceback" in run.failure_log.read_text() and not run.model_path.exists() and not run.is_alive
+    assert not half.exists(), "what does not count takes no room"
     assert train(run).status == "done" and run.info["error"] is None
 
 
