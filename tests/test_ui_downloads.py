@@ -55,3 +55,9 @@ def test_what_breaks_off_leaves_nothing(folder, tmp_path, monkeypatch):
 def test_another_visitor_gets_another_address(folder):
     mine, theirs = (Path(downloads.hand_over(folder, session, "1")) for session in ("a" * 32, "b" * 32))
     assert mine != theirs and mine == Path(downloads.hand_over(folder, "a" * 32, "1"))
+
+
+def test_what_is_replaced_while_a_folder_is_packed_stops_nothing(folder, monkeypatch):
+    monkeypatch.setattr(downloads, "_files", lambda path: [path / "gone.json", path / "README.md"])
+    made = zipfile.ZipFile(downloads.hand_over(folder, "a" * 32, "1"))
+    assert made.testzip() is None and made.namelist() == ["kit/README.md"]

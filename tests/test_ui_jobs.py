@@ -207,6 +207,24 @@ def test_stopping_is_certain_even_for_a_process_that_refuses(line, tmp_path, mon
     assert not _runs(grandchild), "the whole group is ended, not only its leader"
 
 
+def test_a_defect_of_ours_does_not_end_the_line(line, monkeypatch, caplog):
+    tick, broken = line.tick, [KeyError("a defect")]
+
+    def once():
+        if broken:
+            raise broken.pop()
+        tick()
+
+    monkeypatch.setattr(line, "tick", once)
+    job = submit(line, "say", "hello")
+    line.start()
+    deadline = time.time() + 60
+    while not line.read(job.folder).over and time.time() < deadline:
+        time.sleep(0.05)
+    line.close()
+    assert line.read(job.folder).status == DONE and "a defect" in caplog.text
+
+
 def test_a_job_that_was_asked_to_finish_may_do_so_by_itself(line):
     job = until(line, submit(line, "sleep", "0.4"), RUNNING)
     line.stop(job, within=30)

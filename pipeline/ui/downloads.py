@@ -11,6 +11,7 @@ import os
 import secrets
 import shutil
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
@@ -51,7 +52,10 @@ def project_file(project: Project, session: str) -> str:
 
     The command line works on what is in it: `evaluate runs/<id>`, `export runs/<id>`.
     """
-    newest = max((file.stat().st_mtime_ns for file in _files(project.path)), default=0)
+    newest = 0
+    for file in _files(project.path):
+        with suppress(FileNotFoundError):  # a training or export goes on meanwhile
+            newest = max(newest, file.stat().st_mtime_ns)
     return hand_over(project.path, session, f"project {newest}")
 
 
@@ -64,4 +68,5 @@ def _files(folder: Path) -> list[Path]:
 def _zip(folder: Path, target: Path) -> None:
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for file in _files(folder):
-            archive.write(file, f"{folder.name}/{file.relative_to(folder)}")
+            with suppress(FileNotFoundError):  # it has gone since: replaced, or not needed any more
+                archive.write(file, f"{folder.name}/{file.relative_to(folder)}")

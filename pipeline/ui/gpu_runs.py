@@ -9,6 +9,7 @@ What must survive lies in the run's folder:
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import json
 import logging
@@ -160,7 +161,8 @@ def stop(run: Run, now: bool = False) -> None:
     process = run.info["process"]
     if now and run.is_alive and process["pid"] != os.getpid():
         slot.ended = True
-        os.kill(process["pid"], signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it ended in this moment
+            os.kill(process["pid"], signal.SIGKILL)
 
 
 # -------------------------------------------------------------------------------------------------------------- a slot
@@ -199,8 +201,11 @@ def _drive(slot: _Slot, seconds: int, wanted: Need, timing: tuple[str, float], r
             per_step = timing[1] / max(1, info["total_steps"] - before)
             working = made.seconds - min(slots.BEGIN * made.slots, made.seconds / 2)
             timings.record(root, f"zerogpu {timing[0]}", made.steps * per_step, made.seconds, working)
-    except (RunError, OSError):  # the run was deleted meanwhile
-        log.info("the run of a slot is gone: %s", run.path.name)
+    except (RunError, OSError):
+        if (run.path / "run.json").is_file():
+            log.exception("what a slot has done could not be written down: %s", run.path.name)
+        else:
+            log.info("the run of a slot was deleted: %s", run.path.name)
     finally:
         with _lock:
             _slots.pop(_key(run), None)
