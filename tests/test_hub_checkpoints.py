@@ -103,6 +103,16 @@ def test_a_last_checkpoint_that_could_not_be_kept_is_said(hub, run, monkeypatch)
     assert sum("It is tried once more" in message for message in said) == 1
 
 
+def test_no_path_of_this_computer_is_kept(hub, run):
+    checkpoint = run.last_checkpoint.path
+    (checkpoint / "adapter_config.json").write_text('{"r": 16, "base_model_name_or_path": "/home/me/base"}')
+    push_checkpoint(run, "keep", hub.user("alice"))
+    kept = {name: one.data for name, one in hub.repos["model", "alice/keep"].files.items()}
+    assert json.loads(kept[f"run/checkpoints/{checkpoint.name}/adapter_config.json"]) == {"r": 16, "base_model_name_or_path": "embedded"}
+    for name, data in kept.items():
+        assert not any(path in data for path in (b"/home/me", str(run.path).encode(), str(models.EMBEDDED).encode())), name
+
+
 def test_only_the_newest_checkpoint_stays_there(hub, run):
     alice = hub.user("alice")
     push_checkpoint(run, "keep", alice)

@@ -33,9 +33,10 @@ from pipeline.runs import COMPLETE, Run
 Progress = Callable[[float, str], None]
 
 TOP = ("run.json", "log.jsonl", "samples.jsonl")
+ADAPTER = "adapter_config.json"
 STATE = (
-    "model.safetensors", "config.json", "generation_config.json", "adapter_model.safetensors", "adapter_config.json", "optimizer.pt",
-    "scheduler.pt", "rng_state.pth", *(f"rng_state_{process}.pth" for process in range(8)), "trainer_state.json", COMPLETE,
+    "model.safetensors", "config.json", "generation_config.json", "adapter_model.safetensors", ADAPTER, "optimizer.pt", "scheduler.pt",
+    "rng_state.pth", *(f"rng_state_{process}.pth" for process in range(8)), "trainer_state.json", COMPLETE,
 )  # fmt: skip
 """Files of a checkpoint, of one process or of up to eight.
 
@@ -178,7 +179,11 @@ def hold(run: Run, held: Path, **changes: Any) -> tuple[int, list[Item]]:
     items += [Item(f"run/dataset/{name}", "run", own(run.path / "dataset" / name, run.path)) for name in DATASET]
     if last is None:
         return 0, items
-    return last.step, items + [Item(f"run/checkpoints/{last.path.name}/{file.name}", "run", file) for file in sorted(held.iterdir())]
+    kept = {file.name: file for file in sorted(held.iterdir())}
+    if ADAPTER in kept:  # peft writes where the base lies on this disk into it, which is nobody's business
+        settings = {**read_object(kept[ADAPTER]), "base_model_name_or_path": run.base["id"]}
+        kept[ADAPTER] = json.dumps(settings, indent=2, sort_keys=True).encode()
+    return last.step, items + [Item(f"run/checkpoints/{last.path.name}/{name}", "run", source) for name, source in kept.items()]
 
 
 def _listed(api: Any, repo: str, commit: str) -> dict[str, int]:
