@@ -31,7 +31,7 @@ from pipeline.errors import ExportError, ModelError, PipelineError
 log = logging.getLogger(__name__)
 
 OPENING, ANSWERING = 180.0, 120.0
-"""Seconds that opening a model and one answer may take: ten times what they take on two free cores; more is a file that does not end."""
+"""Seconds that opening a model and one answer may take on a slow, busy machine; more is taken for a file that does not end."""
 MEMORY = 8 * 2**30
 """Bytes of memory of its own that the process may have: eight times what FunctionGemma 270M needs in float32."""
 
@@ -87,7 +87,9 @@ class Served:
             line = self._lines.get(timeout=within)
         except queue.Empty:
             self._end()
-            raise ModelError(f"{self.path.name} took more than {within:.0f} s to be {done}, and was stopped; it is damaged, or this machine is busy.") from None
+            raise ModelError(
+                f"{self.path.name} took more than {within:.0f} s to be {done}, and was stopped; it is damaged, or this machine is busy."
+            ) from None
         except (OSError, ValueError):  # it has ended, or was closed
             line = None
         if line is None:
