@@ -210,6 +210,9 @@ def test_an_answer_that_comes_late_does_not_undo_what_was_done_meanwhile(hub, al
 
     monkeypatch.setattr(remote, "_stage", late)
     assert remote.refresh(run, alice).fetched and remote.record(run).fetched and not remote.record(run).away
+    remote.save(run, begun)
+    monkeypatch.setattr("huggingface_hub.HfApi.cancel_job", lambda *_, **__: late(None))
+    assert (remote.cancel(run, alice).stage, remote.record(run).fetched) == ("COMPLETED", True)
 
 
 def test_only_the_studios_jobs_are_listed(hub, alice, tmp_path, capsys):

@@ -20,6 +20,7 @@ from typing import Any
 from pipeline import hub
 from pipeline.config import TrainConfig
 from pipeline.errors import ConfigError, RunError
+from pipeline.files import exclusive
 from pipeline.hub import job_lines, remote
 from pipeline.hub.access import TOKENIZER_FILES
 from pipeline.hub.checkpoints import check_journals, take
@@ -77,7 +78,8 @@ def fetch(run: Run, token: str, progress: Progress | None = None) -> Run:
             _move(run, beside / "run", info)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    remote.save(run, replace(remote.need_record(run), away=False, fetched=True))
+    with exclusive(run.path):
+        remote.save(run, replace(remote.need_record(run), away=False, fetched=True))
     report(1.0, "Fetched")
     return run
 
@@ -87,9 +89,10 @@ def _looked_at(run: Run, where: remote.Remote, info: Mapping[str, Any]) -> dict[
     here = run.info
     if info.get("status") != "done":
         error, steps = info.get("error"), info.get("steps")
-        over = remote.record(run).over
-        if over:
-            remote.save(run, replace(where, away=False))
+        with exclusive(run.path):
+            now = remote.need_record(run)
+            if over := now.over:
+                remote.save(run, replace(now, away=False))
         failed = isinstance(error, str) and info.get("status") == "failed"
         why = f"It failed: {error[:400]}" if failed else f"It got to step {steps} of {here['total_steps']}."
         then = "Another Job goes on from there." if over else "Wait for the Job to end."

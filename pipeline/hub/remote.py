@@ -23,7 +23,7 @@ from typing import Any
 from pipeline import hub
 from pipeline.config import TrainConfig
 from pipeline.errors import ConfigError, HubError, RunError
-from pipeline.files import write_atomic
+from pipeline.files import exclusive, write_atomic
 from pipeline.hub import checkpoints, job, job_cost, job_work, package
 from pipeline.hub.access import check_base
 from pipeline.hub.job_cost import Estimate, Flavor
@@ -270,10 +270,11 @@ def refresh(run: Run, token: str) -> Remote:
         if problem.status != 404:
             raise
         stage, message = "DELETED", None
-    if (now := need_record(run)) != remote:  # fetched or cancelled while the Hub was asked: that is newer
-        return now
-    heard = replace(remote, stage=stage, message=message, away=stage in ("SCHEDULING", "RUNNING", "COMPLETED"))
-    return heard if heard == remote else save(run, heard)
+    with exclusive(run.path):
+        if (now := need_record(run)) != remote:  # fetched or cancelled while the Hub was asked: that is newer
+            return now
+        heard = replace(remote, stage=stage, message=message, away=stage in ("SCHEDULING", "RUNNING", "COMPLETED"))
+        return heard if heard == remote else save(run, heard)
 
 
 def _stage(info: Any) -> str:
@@ -288,8 +289,9 @@ def cancel(run: Run, token: str) -> Remote:
     if not remote.over:
         with hub.sentences("Cancelling the Job"):
             hub.client(token).cancel_job(job_id=remote.job, namespace=remote.namespace)
-        remote = replace(remote, stage="CANCELED")
-    return save(run, replace(remote, away=False))
+    with exclusive(run.path):
+        now = need_record(run)  # what was heard of it or fetched while the Hub was asked stays
+        return save(run, replace(now, stage=now.stage if now.over else "CANCELED", away=False))
 
 
 def jobs(token: str, namespace: str | None = None) -> list[dict[str, Any]]:
