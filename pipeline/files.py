@@ -85,6 +85,13 @@ def _move_pending(folder: Path) -> None:
         pending.rmdir()
 
 
+def remove(folder: Path) -> None:
+    """Delete a folder: first the name, then what is in it, so that nothing half-deleted is ever found. Raises OSError."""
+    doomed = folder.with_name(f".deleted-{secrets.token_hex(4)}")
+    os.rename(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)  # what somebody still writes into it is nobody's
+
+
 @contextmanager
 def exclusive(folder: str | os.PathLike, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """This thread alone holds `folder`; another thread or process that wants it waits, and so must not hold it already.

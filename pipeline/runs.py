@@ -20,7 +20,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -33,7 +32,7 @@ from pipeline.config import TrainConfig
 from pipeline.dataset import ToolDataset
 from pipeline.dataset import load as load_dataset
 from pipeline.errors import RunError
-from pipeline.files import exclusive, write_atomic
+from pipeline.files import exclusive, remove, write_atomic
 from pipeline.journal import append_line, read_lines, read_object
 
 STATUSES = ("new", "training", "paused", "done", "failed")
@@ -73,13 +72,6 @@ class Sample:
     request: str
     expected: str
     answer: str
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder: first the name, then what is in it, so that nothing half-deleted is ever found."""
-    doomed = folder.with_name(f".deleted-{secrets.token_hex(4)}")
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed)
 
 
 class Run:
@@ -263,7 +255,7 @@ class Run:
         with exclusive(self.path):  # nobody begins to train it meanwhile
             if self.is_alive:
                 raise RunError(f"{self.path} is being trained; stop it before deleting it.")
-            _remove(self.path)
+            remove(self.path)
 
 
 def _is_alive(process: Mapping[str, Any] | None) -> bool:
@@ -338,7 +330,7 @@ class Project:
         """Raises RunError while one of its runs is being trained."""
         if any(run.is_alive for run in self.runs()):
             raise RunError(f"A run of {self.title!r} is being trained; stop it before deleting the project.")
-        _remove(self.path)
+        remove(self.path)
 
 
 class Session:

@@ -24,7 +24,7 @@ from pipeline.child import Progress
 from pipeline.errors import HubError, PipelineError
 from pipeline.examples import DEFAULT, conversation, to_try
 from pipeline.export import apart
-from pipeline.files import exclusive, write_atomic
+from pipeline.files import exclusive, remove, write_atomic
 from pipeline.model import check_checkpoint
 from pipeline.tools import ToolSpec, tools_from_json
 
@@ -101,9 +101,12 @@ def fetch(repo: str, cache: str | Path, progress: Progress | None = None, need_t
 def opened(repo: str, commit: str, cache: str | Path) -> PublicModel:
     """What `fetch` has found before, without asking the Hub. Raises PipelineError if it is not in the cache any more."""
     folder = _home(cache, hub.check_repo_id(repo)) / commit
-    if not re.fullmatch(r"[0-9a-f]{40}", commit) or not (folder / FOUND).is_file():
-        raise PipelineError(f"{repo} made room for others in the meantime; load the page again to open it anew.")
-    return _read(repo, commit, folder)
+    try:
+        if re.fullmatch(r"[0-9a-f]{40}", commit):
+            return _read(repo, commit, folder)
+    except FileNotFoundError:
+        pass
+    raise PipelineError(f"{repo} made room for others in the meantime; load the page again to open it anew.")
 
 
 def _home(cache: str | Path, repo: str) -> Path:
@@ -194,9 +197,8 @@ def _fetch(repo: str, commit: str, wanted: Mapping[str, str], files: Mapping[str
     write_atomic(kept / FOUND, json.dumps({"repo": repo, "size": total, "developer": developer, "requests": requests}))
     os.rename(kept, home / commit)
     shutil.rmtree(beside, ignore_errors=True)
-    for other in home.iterdir():
-        if other.is_dir() and other.name != commit:
-            shutil.rmtree(other, ignore_errors=True)
+    for other in [one for one in home.iterdir() if one.is_dir() and one.name != commit]:
+        remove(other)
 
 
 def _check_config(file: Path, repo: str) -> None:
@@ -265,8 +267,8 @@ def _trim(cache: Path, keep: Path) -> None:
         total += _size(home)
         if total > MAX_CACHE and home != keep:
             with suppress(BlockingIOError), exclusive(home, waiting=_not_now):
-                for inner in home.iterdir():
-                    shutil.rmtree(inner, ignore_errors=True)
+                for inner in [one for one in home.iterdir() if one.is_dir()]:
+                    remove(inner)
 
 
 def _size(folder: Path) -> int:
