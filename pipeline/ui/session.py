@@ -9,11 +9,9 @@ server finds the project again. This file knows nothing about what lies in the f
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -33,8 +31,8 @@ NO_PROJECT = "No project is open. Open the sample or start one of your own on th
 
 
 def workspace() -> Workspace:
-    """All visitors' folders: the environment's STUDIO_WORKSPACE, else `workspace` where the app was started."""
-    return Workspace(Path(os.environ.get("STUDIO_WORKSPACE") or "workspace").resolve())
+    """All visitors' folders."""
+    return Workspace.of_server()
 
 
 def find_session(key: Any) -> Session | None:
