@@ -227,7 +227,7 @@ def test_the_command_line_writes_the_folder_and_shares(hub, run, tmp_path, monke
     assert main(["share", str(run.path)]) == 1
     assert "Say where the demo goes" in capsys.readouterr().err
     assert main(["share", str(run.path), "--repo", "alice/lamp"]) == 1
-    assert "needs a Hugging Face account" in capsys.readouterr().err
+    assert "This computer has no token of the Hub; run hf auth login" in capsys.readouterr().err
     monkeypatch.setenv("HF_TOKEN", hub.user("alice"))
     assert main(["share", str(run.path), "--repo", "alice/lamp", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["private"] is True

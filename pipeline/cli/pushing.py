@@ -11,7 +11,7 @@ import shlex
 from pipeline import hub
 from pipeline.cli.console import Console
 from pipeline.cli.result import Result
-from pipeline.errors import ConfigError, HubError
+from pipeline.errors import ConfigError
 from pipeline.hub import parcel
 from pipeline.hub.checkpoints import fetch_run, push_checkpoint
 from pipeline.hub.push import push as push_run
@@ -20,7 +20,7 @@ from pipeline.runs import Run
 
 def push(args: argparse.Namespace, console: Console) -> Result:
     """Put a trained run on the Hugging Face Hub: model, files, dataset, report and card in one commit, private unless told otherwise."""
-    run, token = Run(args.run), _token()
+    run, token = Run(args.run), hub.need_local_token()
     if args.checkpoint:
         return _keep(run, args, token, console)
     include = tuple(args.include or parcel.USUAL)
@@ -36,7 +36,7 @@ def push(args: argparse.Namespace, console: Console) -> Result:
 
 def fetch(args: argparse.Namespace, console: Console) -> Result:
     """Bring a training back that was kept with `push --checkpoint`; `train` goes on with it."""
-    run = fetch_run(args.repo, _token(), args.out, console.progress, owner=True)
+    run = fetch_run(args.repo, hub.need_local_token(), args.out, console.progress, owner=True)
     info = run.info
     json = {"run": str(run.path), "status": run.status, "steps": info["steps"], "total_steps": info["total_steps"]}
     again = f"python -m pipeline train {shlex.quote(str(run.path / 'dataset'))} --out {shlex.quote(str(run.path))}"
@@ -49,10 +49,3 @@ def _keep(run: Run, args: argparse.Namespace, token: str, console: Console) -> R
     pushed = push_checkpoint(run, args.repo, token, console.progress)
     text = f"{pushed.url}: {len(pushed.files)} files, {pushed.size / 1e6:,.1f} MB, private"
     return Result(pushed.to_json(), f"{text}\nnext: python -m pipeline fetch {pushed.repo} --out RUN")
-
-
-def _token() -> str:
-    token = hub.local_token()
-    if token is None:
-        raise HubError(f"This computer has no token of the Hub; run hf auth login, or set HF_TOKEN to one from {hub.TOKENS_PAGE}.")
-    return token

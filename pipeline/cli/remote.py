@@ -17,21 +17,14 @@ from pipeline.cli import parser, training
 from pipeline.cli.console import Console, duration, table
 from pipeline.cli.result import Result
 from pipeline.config import TrainConfig
-from pipeline.errors import ConfigError, HubError
+from pipeline.errors import ConfigError
 from pipeline.hub import job_cost, job_fetch, job_lines, job_logs, remote
 from pipeline.runs import Run
 
 
 def jobs(args: argparse.Namespace, console: Console) -> Result:
     """Train in a Hugging Face Job: hardware and prices, start, list, logs, cancel, fetch the result."""
-    return ACTIONS[args.action](args, console, _token())
-
-
-def _token() -> str:
-    """The token of this computer's owner. Raises HubError."""
-    if not (token := hub.local_token()):
-        raise HubError(hub.NO_TOKEN, 401)
-    return token
+    return ACTIONS[args.action](args, console, hub.need_local_token())
 
 
 def hardware(args: argparse.Namespace, console: Console, token: str) -> Result:

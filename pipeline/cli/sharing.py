@@ -24,10 +24,10 @@ def share(args: argparse.Namespace, console: Console) -> Result:
         return Result({"folder": str(folder)}, f"{folder}\nnext: cd {here} && pip install -r requirements.txt && python app.py")
     if not args.repo:
         raise ConfigError("Say where the demo goes: --repo USER/NAME for a Space of yours, or --out DIR for a folder.")
-    token = hub.local_token() or ""
     made = demo.share(
-        run, args.repo, token, private=not args.public, overwrite=args.overwrite, title=args.title, progress=console.progress
-    )
+        run, args.repo, hub.need_local_token(), private=not args.public, overwrite=args.overwrite, title=args.title,
+        progress=console.progress,
+    )  # fmt: skip
     private = "private: nobody else sees it; the same command with --public shows it to everybody"
     seen = private if made.private else f"{made.site}\n{made.embed}"
     return Result(made.to_json(), f"{made.url}\n{seen}")

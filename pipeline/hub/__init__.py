@@ -57,6 +57,13 @@ def local_token() -> str | None:
     return get_token()
 
 
+def need_local_token() -> str:
+    """The same. Raises HubError where there is none."""
+    if not (token := local_token()):
+        raise HubError(f"This computer has no token of the Hub; run hf auth login, or set HF_TOKEN to one from {TOKENS_PAGE}.", 401)
+    return token
+
+
 @dataclass(frozen=True)
 class Account:
     """Who a token belongs to. `organizations` are those in which it may write; `can_write` is False for a token that only reads."""
