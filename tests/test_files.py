@@ -118,3 +118,17 @@ def test_who_waits_for_a_folder_can_give_up(tmp_path):
             pass
     with exclusive(tmp_path, give_up):
         pass
+
+
+def test_work_that_a_killed_process_left_is_cleared_away_and_that_of_a_living_one_is_not(tmp_path):
+    from pipeline.child import born
+    from pipeline.export.workplace import work_folder
+
+    killed = [tmp_path / f".work-{pid}-{since}-abc" for pid, since in ((os.getpid(), 1.0), (2**22 + 1, 1.0))] + [tmp_path / ".work-7-abc"]
+    for folder in killed:
+        folder.mkdir()
+    with work_folder(tmp_path) as mine:
+        assert not any(folder.exists() for folder in killed)
+        with work_folder(tmp_path) as another:
+            assert mine.is_dir() and another.is_dir() and repr(born(os.getpid())) in mine.name
+    assert list(tmp_path.iterdir()) == []

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
+from pipeline.child import born, lives
+
+_NAME = re.compile(r"\.work-(\d+)-(\d+\.\d+)-.*")
 
 
 @contextmanager
 def work_folder(beside: Path) -> Iterator[Path]:
     """A new folder in `beside`, gone afterwards whatever happens; those that a killed process has left there are cleared away too."""
-    for stale in beside.glob(".work-*-*"):
-        owner = stale.name.split("-")[1]
-        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+    for stale in beside.glob(".work-*"):
+        owner = _NAME.fullmatch(stale.name)
+        if owner is None or not lives(int(owner[1]), float(owner[2])):
             shutil.rmtree(stale, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix=f".work-{os.getpid()}-", dir=beside))
+    made = Path(tempfile.mkdtemp(prefix=f".work-{os.getpid()}-{born(os.getpid())!r}-", dir=beside))
     try:
         yield made
     finally:
