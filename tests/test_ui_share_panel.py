@@ -151,3 +151,22 @@ def test_an_errand_ends_with_a_result_a_sentence_or_ours():
     for work, error in ((fails, "It is gone."), (breaks, OURS)):
         errand = Errand(work)
         assert errand.over.wait(10) and errand.error == error
+
+
+def test_an_errand_that_is_stopped_ends_at_its_next_word_but_is_done_when_that_is_its_last():
+    def works(last: float):
+        asked = threading.Event()
+
+        def work(progress):
+            asked.wait(30)
+            progress(last, "so far")
+            return 7
+
+        errand = Errand(work)
+        errand.stop()
+        asked.set()
+        assert errand.over.wait(30)
+        return errand.result, errand.stopped, errand.error
+
+    assert works(0.5) == (None, True, "It was stopped.")
+    assert works(1.0) == (7, False, None)

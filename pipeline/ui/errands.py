@@ -23,11 +23,19 @@ Work = Callable[[Callable[[float, str], None]], Any]
 """Gets a progress callback (fraction, message) and returns its result."""
 
 
+class Stopped(PipelineError):
+    """The work ended where it was because it was asked to."""
+
+
 class Errand:
-    """`work`, begun. `fraction` and `message` say how far it is; `over` is set when `result` or `error`, its sentence, is there."""
+    """`work`, begun. `fraction` and `message` say how far it is; `over` is set when `result` or `error`, its sentence, is there.
+
+    `stopping` says that it was asked to end, `stopped` that it did so before it was done.
+    """
 
     def __init__(self, work: Work):
         self.fraction, self.message = 0.0, "Starting"
+        self.stopping = self.stopped = False
         self.result: Any = None
         self.error: str | None = None
         self.over = threading.Event()
@@ -39,11 +47,15 @@ class Errand:
             yield self
         yield self
 
+    def stop(self) -> None:
+        """Ask the work to end: its next word of progress raises Stopped, unless it is the last one and all is done."""
+        self.stopping = True
+
     def _run(self, work: Work) -> None:
         try:
             self.result = work(self._progress)
         except PipelineError as problem:
-            self.error = str(problem)
+            self.error, self.stopped = str(problem), isinstance(problem, Stopped)
         except Exception:
             log.exception("an errand ended with a defect of ours")
             self.error = OURS
@@ -52,3 +64,5 @@ class Errand:
 
     def _progress(self, fraction: float, message: str) -> None:
         self.fraction, self.message = fraction, message
+        if self.stopping and fraction < 1:
+            raise Stopped("It was stopped.")

@@ -38,6 +38,10 @@ PARTS = {
     "model": "Model, for Python and further training", "adapter": "LoRA adapter", "artifacts": "Exported files", "dataset": "Dataset",
     "report": "Scores",
 }  # fmt: skip
+STOPPING = "Stopping"
+STOPPED = (
+    "Nothing was written: the repository is as it was, or new and empty. What has arrived at the Hub is not sent again when you push again."
+)
 PER_VISITOR = 2
 """Pushes of one visitor that may be under way at once."""
 HIDE = gr.update(visible=False)
@@ -68,15 +72,17 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
             push = gr.Button("Push to the Hub", elem_id="push-go")
             confirm = gr.Button("Replace the files", variant="primary", visible=False, elem_id="push-confirm")
             back = gr.Button("Leave it as it is", visible=False, elem_id="push-back")
+            stop = gr.Button("Stop", visible=False, elem_id="push-stop")
         done = gr.HTML(elem_id="push-done")
 
-    live = [panel, owner, name, parts, state, push, confirm, back, done, timer, shown]
+    live = [panel, owner, name, parts, state, push, confirm, back, stop, done, timer, shown]
     form = [page.key, run_id, owner, name, private, parts]
     due.on(page.ticks["export"].change, run_id.change, timer.tick, owner.input, name.input, private.input, parts.input)
     due.asks(show, [*form, shown, asked], live)
     push.click(begin, form, asked, **SHOWING).success(**due.again)
     confirm.click(overwrite, [*form, asked], asked, **SHOWING).success(**due.again)
     back.click(lambda: None, None, asked, show_progress="hidden").then(**due.again)
+    stop.click(halt, [page.key, run_id], None, **SHOWING).success(**due.again)
     due_card.on(preview.expand, parts.input, run_id.change)
     due_card.asks(card_of, [page.key, run_id, parts], card)
 
@@ -92,7 +98,7 @@ def show(
     project = find_project(key)
     runs = trained_runs(project)
     if not runs:
-        return [HIDE, *[gr.skip()] * 8, gr.Timer(active=False), None]
+        return [HIDE, *[gr.skip()] * 9, gr.Timer(active=False), None]
     run = next((one for one in runs if one.id == run_id), runs[0])
     errand, made, sizes = _errands.get(str(run.path)), last(run), parcel.available(run)
     busy = errand is not None and not errand.over.is_set()
@@ -101,21 +107,23 @@ def show(
     wanted = [part for part in sizes if part in (parts or ())]
     question = not busy and asked is not None and who is not None and asked.repo == _repo(who, name, owner)
     if busy:
-        state = bar(errand.fraction, errand.message)
+        state = bar(errand.fraction, STOPPING if errand.stopping else errand.message)
     elif question:
         state = _question(asked)
+    elif errand is not None and errand.stopped:
+        state = headline("The push was stopped", STOPPED)
     elif errand is not None and errand.error:
         state = headline("It was not pushed", errand.error, "bad")
     else:
         state = note(why or _before(run, wanted, sizes))
-    ready = who is not None and not busy
     proposed = {} if owner in owners else {"value": _owner(owners, made)}
     return [
         gr.Column(visible=True), gr.Dropdown(choices=owners, **proposed, visible=len(owners) > 0, interactive=not busy),
         gr.skip() if shown == project.id else made.repo.partition("/")[2] if made else hub.slug(project.title),
         gr.CheckboxGroup([(f"{PARTS[part]}, {size(sizes[part])}", part) for part in sizes], interactive=not busy), state,
-        gr.Button("Push again" if made else "Push to the Hub", interactive=ready and bool(wanted), visible=not question),
-        gr.Button(visible=question), gr.Button(visible=question), _link(made) if made and not busy else "", gr.Timer(active=busy),
+        gr.Button("Push again" if made else "Push to the Hub", interactive=bool(who and wanted), visible=not question and not busy),
+        gr.Button(visible=question), gr.Button(visible=question), gr.Button(visible=busy, interactive=not (busy and errand.stopping)),
+        _link(made) if made and not busy else "", gr.Timer(active=busy),
         project.id,
     ]  # fmt: skip
 
@@ -198,6 +206,14 @@ def overwrite(
     if asked is None or asked.repo != repo:
         raise PipelineError("The name has changed since the question was asked. Push once more.")
     _start(key, run, token, repo, _named(run, parts), private is not False, asked.commit)
+
+
+@door
+def halt(key: Any, run_id: Any) -> None:
+    """End the push of this run before its commit, if that has not been made."""
+    errand = _errands.get(str(run_of(key, run_id).path))
+    if errand is not None:
+        errand.stop()
 
 
 def _start(key: Any, run: Run, token: str, repo: str, parts: tuple[str, ...], private: bool, parent: str | None) -> None:
