@@ -263,6 +263,16 @@ def test_a_deleted_run_leaves_the_line(line):
     assert line.unfinished() == []
 
 
+def test_what_works_on_a_run_that_is_deleted_is_ended(line):
+    import shutil
+
+    job = until(line, submit(line, "sleep", "60"), RUNNING)
+    shutil.rmtree(job.run)
+    after = Line(line.root, command=line.command)  # also by the next server
+    assert after.unfinished() == [] and not lives(job.pid, job.born)
+    assert until(line, submit(line, "say", "next", run="b"), DONE).result == {"said": "next"}
+
+
 def test_a_damaged_record_does_not_hold_up_the_others(line):
     damaged, sound = submit(line, "say", "x"), submit(line, "say", "y", run="b")
     (damaged.folder / "job.json").write_text("{")

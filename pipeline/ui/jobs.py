@@ -6,8 +6,8 @@ A job is `python -m pipeline train|evaluate|export ...` together with its folder
                     progress.json    {fraction, message, eta_seconds}, replaced by the job while it works
                     stdout.log  stderr.log
 
-and `<workspace>/line/<number>-<id>` names the folder as long as the job waits or runs. All state is on disk and every change is made
-under one file lock, so a restarted server follows what its predecessor started, and two servers share one line. It knows
+and `<workspace>/line/<number>-<id>` names the folder, and the process, as long as the job waits or runs. All state is on disk and every
+change is made under one file lock, so a restarted server follows what its predecessor started, and two servers share one line. It knows
 nothing about gradio, nor what the commands compute.
 """
 
@@ -269,6 +269,8 @@ class Line:
         except OSError as problem:
             self._finish(replace(job, status=FAILED, ended=time.time(), error=f"{job.title} could not be started: {problem}"))
             return
+        for pointer in self.folder.glob(f"*-{job.id}"):  # first, so that the process is found even if the run is deleted now
+            write_atomic(pointer, f"{job.folder}\n{pid} {born!r}")
         self._write(replace(job, status=RUNNING, started=time.time(), pid=pid, born=born))
 
     def _end_if_asked(self, job: Job) -> None:
@@ -298,15 +300,21 @@ class Line:
             pointer.unlink(missing_ok=True)
 
     def _unfinished(self) -> list[Job]:
-        """The jobs in the line, in order. Pointers to runs that were deleted, or to jobs that cannot be read, are dropped."""
+        """The jobs in the line, in order. Those of runs that were deleted, or that cannot be read, are ended and dropped."""
         found = []
         for pointer in sorted(self.folder.glob("[0-9]*-*")):
             try:
-                found.append(self.read(pointer.read_text("utf-8")))
+                folder, _, process = pointer.read_text("utf-8").partition("\n")
             except FileNotFoundError:  # it ended in this moment
                 continue
+            try:
+                found.append(self.read(folder))
             except RunError as problem:
                 log.warning("dropped from the line: %s", problem)
+                if process:
+                    pid, born = process.split()
+                    processes.end_group(int(pid), float(born), force=True)
+                    processes.reap(int(pid))
                 pointer.unlink(missing_ok=True)
         return found
 
