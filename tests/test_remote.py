@@ -53,6 +53,7 @@ def everything_on(*places: Path) -> bytes:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two Jobs, each of which loads the libraries three times
 def test_a_job_that_was_killed_is_gone_on_with_and_its_result_comes_back(hub, alice, tmp_path):
     jobs, run = jobs_of(hub), small_run(tmp_path / "run")
     flavor = job_cost.flavor(alice, "cpu-basic")
