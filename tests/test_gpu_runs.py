@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import gradio as gr
 import pytest
 
 from pipeline import slots
+from pipeline.child import born
 from pipeline.config import TrainConfig, resolve
 from pipeline.errors import RunError
 from pipeline.runs import Run
@@ -179,6 +184,28 @@ def test_a_slot_that_was_told_to_stop_is_not_told_otherwise_by_an_early_click(ru
         gpu_runs.begin(run, "a" * 32, NEED, TIMING, run.path.parent)
     assert run.stop_requested and gpu_runs.phase(run) == "stopping"
     ended.set()
+
+
+def test_a_worker_that_ends_while_it_is_ended_is_no_error(run, gpu, monkeypatch):
+    ended, worker = threading.Event(), subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+    def train_slot(folder, seconds):
+        yield {"status": "training"}
+        assert ended.wait(120)
+        yield {"status": "paused"}
+
+    def gone(pid, number):
+        assert pid == worker.pid
+        raise ProcessLookupError
+
+    monkeypatch.setattr(zerogpu, "train_slot", train_slot)
+    gpu_runs.begin(run, "a" * 32, NEED, TIMING, run.path.parent)
+    run.update(process={"pid": worker.pid, "started": born(worker.pid)})
+    monkeypatch.setattr(gpu_runs, "os", SimpleNamespace(getpid=os.getpid, kill=gone))
+    gpu_runs.stop(run, now=True)
+    assert gpu_runs.phase(run) == "stopping"
+    ended.set()
+    worker.communicate(b"\n")
 
 
 def test_a_damaged_record_is_an_empty_one(run):
