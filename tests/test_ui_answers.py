@@ -9,9 +9,11 @@ import pytest
 
 from pipeline import functiongemma
 from pipeline.dataset import ToolDataset, example
+from pipeline.errors import PipelineError
 from pipeline.examples import conversation, with_results
 from pipeline.tools import TRIGGER, ToolCall, ToolSpec
 from pipeline.ui import answers, playground_tab, session
+from pipeline.ui.answer_view import asked
 from pipeline.ui.layout import open_sample
 
 TOOL = ToolSpec("set_light", "Turns a lamp on or off.", {"type": "object", "properties": {"on": {"type": "boolean"}}, "required": ["on"]})
@@ -87,7 +89,18 @@ def test_suggestions_are_held_out_and_spread_over_the_tools(key):
 def test_asking_shows_the_base_then_offers_to_correct_it(key, written):
     *_, last = playground_tab.ask(key, " switch it on ", None)
     assert "set_light" in last[0] and "12 tokens" in last[0]
-    assert last[7] == {"request": "switch it on", "calls": [{"name": "set_light", "arguments": {"on": True}}]}
+    assert asked(last[7]) == ("switch it on", [ToolCall("set_light", {"on": True})])
+
+
+@pytest.mark.parametrize("junk", [None, "", "[]", "null", "{", '{"request": "x"}', '{"request": "x", "calls": 3}', 7, ["x"]], ids=repr)
+def test_what_does_not_say_what_was_answered_is_no_answer(junk):
+    with pytest.raises(PipelineError, match="Send a request first"):
+        asked(junk)
+
+
+def test_half_a_surrogate_pair_goes_nowhere(key, written):
+    *_, last = playground_tab.ask(key, "switch it \ud800 on", None)
+    assert asked(last[7])[0] == "switch it ? on"
 
 
 def test_a_request_that_spells_control_tokens_says_so(key, written):

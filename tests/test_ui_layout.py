@@ -45,8 +45,9 @@ def test_a_damaged_dataset_is_said_and_shown(tmp_path, monkeypatch):
     project = session.project_of(key)
     (project.dataset_path / "examples.jsonl").write_text("{broken")
     assert state.steps(project)["dataset"] == "cannot be read"
-    shown = dataset_tab.show(key, None, "", "", "", "", 0, None)
-    assert "cannot be read" in shown[7].value and "Import a dataset in its place" in shown[7].value
+    health = dataset_tab.show(key, None, "")[2].value
+    assert "cannot be read" in health and "Import a dataset in its place" in health
+    assert "No examples yet" in dataset_tab.show_rows(key, "", "", "", "", None, None)
 
 
 def test_a_projects_name_is_text_in_the_list(tmp_path, monkeypatch):

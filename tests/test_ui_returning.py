@@ -29,11 +29,32 @@ def bring(oauth, repo: str) -> list:
 
 
 def test_a_training_comes_back_with_its_dataset(kept):
-    *_, (key, words) = bring(kept, " mira/lamp-training ")
+    *_, (_, words, brought) = bring(kept, " mira/lamp-training ")
+    key, tabs = returning.open_brought({**brought, "project": None}, brought)
+    assert tabs.selected == "train"
     project = session.project_of(key)
     (run,) = project.runs()
     assert (project.title, run.title, run.status, run.last_checkpoint.step, words) == ("lamp-training", "Lamp", "paused", 9, "")
     assert dataset.load(project.dataset_path) == run.dataset() and "lost" not in key
+
+
+def test_what_a_visitor_begins_while_it_comes_is_theirs_and_stays_open(kept):
+    coming = returning.bring_back({"session": None, "project": None, "lost": True}, kept, "mira/lamp-training")
+    key, *_ = next(coming)
+    sample = layout.open_sample(key)
+    *_, (_, _, brought) = coming
+    assert brought["session"] == sample["session"]
+    assert {project.title for project in session.projects_of(sample)} == {"Sample", "lamp-training"}
+    opened, _ = returning.open_brought(sample, brought)
+    assert not isinstance(opened, dict) or "session" not in opened  # nothing: they stay where they are
+
+
+def test_after_one_that_did_not_come_the_form_is_still_there_after_a_reload(kept):
+    coming = returning.bring_back({"session": None, "project": None, "lost": True}, kept, "mira/nothing")
+    key, *_ = next(coming)
+    with pytest.raises(gr.Error):
+        list(coming)
+    assert session.welcome(key)["lost"] is True
 
 
 @pytest.mark.parametrize("repo, words", [("mira/nothing", "mira/nothing"), ("", "not a repository"), ("../x", "not mira nor an organization")])

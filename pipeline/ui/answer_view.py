@@ -11,12 +11,12 @@ from typing import Any
 
 import gradio as gr
 
-from pipeline import functiongemma
+from pipeline import functiongemma, jsontext
 from pipeline.engine import Written
 from pipeline.errors import PipelineError
 from pipeline.functiongemma import Reply
 from pipeline.tools import ToolCall
-from pipeline.ui.widgets import count, esc, note, reply_cards
+from pipeline.ui.widgets import count, esc, note, reply_cards, typed
 
 MAX_REQUEST = 2_000
 """Characters of a request; a longer one is not what such a model is for, and would hold up the line."""
@@ -47,17 +47,32 @@ class Answer:
 
     @property
     def calls(self) -> list[ToolCall]:
+        """The calls that could be read, without how they were."""
         return [ToolCall(call.name, call.arguments) for call in self.reply.calls]
 
 
 def checked_request(text: Any) -> str:
     """A request that may be sent, without the spaces around it. Raises PipelineError for none and for one that is too long."""
-    request = text.strip() if isinstance(text, str) else ""
+    request = typed(text).strip()
     if not request:
         raise PipelineError("Type a request first, or choose one of the suggestions.")
     if len(request) > MAX_REQUEST:
         raise PipelineError(f"A request may have {MAX_REQUEST:,} characters, this one has {len(request):,}. Shorten it.")
     return request
+
+
+def kept(request: str, calls: Sequence[ToolCall]) -> str:
+    """What an answer belongs to, as text that the page holds beside it until `asked` reads it back."""
+    return jsontext.dumps({"request": request, "calls": [call.to_json() for call in calls]})
+
+
+def asked(text: Any) -> tuple[str, list[ToolCall]]:
+    """The request and the calls of the answer that a page shows. Raises PipelineError where there is none."""
+    try:
+        found = jsontext.loads(typed(text))
+        return checked_request(found["request"]), [ToolCall.from_json(call) for call in found["calls"]]
+    except (jsontext.JsonTextError, TypeError, KeyError):
+        raise PipelineError("Send a request first.") from None
 
 
 def chips(requests: Sequence[str], words: str) -> str:

@@ -27,13 +27,15 @@ from pipeline.ui.dataset_view import (
     TRAIN,
     Filter,
 )
-from pipeline.ui.session import Page, find_project, project_of
+from pipeline.ui.due import Due
+from pipeline.ui.session import SHOWING, Page, find_project, project_of
 from pipeline.ui.state import Known, known
-from pipeline.ui.widgets import door, issue_list, lead, note, pickable, picked
+from pipeline.ui.widgets import door, issue_list, lead, note, pickable, picked, typed, whole_number
 
 LEAD = "Your app's functions, and what people say when they want them. The model learns from these examples."
 ADD, REPLACE = "Add to what is here", "Replace what is here"
 GONE = "That is no longer there. Reload the page."
+HIDE = gr.update(visible=False)
 PASTED = '[{"name": "set_light", "description": "Turns a lamp on or off.", "parameters": {"type": "object", "properties": { … }}}]'
 NEW_TOOL = """{
   "name": "set_light",
@@ -55,8 +57,7 @@ def _row(found: Known | None, index: Any) -> int | None:
 
 
 def _picked_row(found: Known | None, event: gr.EventData) -> int:
-    number = picked(event).rpartition(":")[2]
-    index = _row(found, int(number)) if number.isdecimal() and len(number) < 9 else None
+    index = _row(found, whole_number(picked(event).rpartition(":")[2]))
     if index is None:
         raise PipelineError(GONE)
     return index
@@ -70,30 +71,28 @@ def _tool(found: Known | None, name: Any) -> ToolSpec | None:
 
 
 @door
-def show(key: Any, shown: Any, text: str, tool: str, problem: str, split: str, page: int, index: Any) -> list[Any]:
-    """Everything in the tab, from disk. Another project than the one shown starts with clean filters and closed forms."""
+def show(key: Any, shown: Any, tool: Any) -> list[Any]:
+    """Everything in the tab but the rows, from disk. Another project than the one shown starts with clean filters and closed forms."""
     project, damage = find_project(key), ""
     try:
         found = known(project)
     except PipelineError as problem:
         found, damage = None, note(f"{problem} Import a dataset in its place.", "bad")
     rows = bool(found and found.dataset.examples)
-    fresh = (project.id if project else None) != shown
-    wanted = Filter() if fresh else Filter(text, tool, problem, split)
-    if wanted.tool not in (EVERY_TOOL, NO_CALL) and _tool(found, wanted.tool) is None:
-        wanted = Filter(wanted.text, EVERY_TOOL, wanted.problem, wanted.split)
-    page, index = (0, None) if fresh else (page, _row(found, index))
-    names = [each.name for each in found.dataset.tools] if found else []
     ready = rows and not found.must_fix
-    choice = {"value": REPLACE} if damage else {"value": ADD} if fresh else {}  # what an import does; else as it was chosen
+    id = project.id if project else None
+    first, other = id != shown, shown not in (None, id)
+    names = [each.name for each in found.dataset.tools] if found else []
+    gone = other or (tool not in (EVERY_TOOL, NO_CALL) and _tool(found, tool) is None)
+    choice = {"value": REPLACE} if damage else {"value": ADD} if first else {}  # what an import does; else as it was chosen
+    opens = first and project is not None and not rows
     return [
-        project.id if project else None, wanted.text, gr.Dropdown(choices=[EVERY_TOOL, *names, NO_CALL], value=wanted.tool),
-        wanted.problem, wanted.split, page, index,
+        id, gr.Dropdown(choices=[EVERY_TOOL, *names, NO_CALL], **({"value": EVERY_TOOL} if gone else {})),
         gr.HTML(view.health(found) if rows else damage, visible=rows or bool(damage)), view.tool_cards(found), gr.Column(visible=rows),
-        view.table(found, wanted, page, index), gr.Button(interactive=found is not None), gr.Dropdown(choices=names, value=None),
-        gr.Radio(visible=found is not None or bool(damage), **choice), gr.Button(interactive=ready),
-        "" if ready else note(_wanting(found, rows)),
-        *([gr.Column(visible=not rows), "", gr.Column(visible=False), gr.Column(visible=False)] if fresh else [gr.skip()] * 4),
+        gr.Button(interactive=found is not None), gr.Dropdown(choices=names), gr.Radio(visible=found is not None or bool(damage), **choice),
+        gr.Button(variant="secondary" if ready else "primary"), gr.Button(interactive=ready, variant="primary" if ready else "secondary"),
+        "" if ready else note(_wanting(found, rows)), gr.Column(visible=opens) if opens or other else gr.skip(),
+        *(["", EVERY_ROW, EVERY_SPLIT, None, None, "", "", "", HIDE, HIDE] if other else [gr.skip()] * 10),
     ]  # fmt: skip
 
 
@@ -107,21 +106,26 @@ def _wanting(found: Known | None, rows: bool) -> str:
 
 
 @door
-def search(key: Any, text: str, tool: str, problem: str, split: str, index: Any) -> tuple[str, int]:
-    return view.table(known(find_project(key)), Filter(text, tool, problem, split), 0, index), 0
+def show_rows(key: Any, text: Any, tool: Any, problem: Any, split: Any, place: Any, opened: Any) -> str:
+    """The table at the page that was turned to, or at its beginning if the filters were others then."""
+    wanted = Filter.of(text, tool, problem, split)
+    try:
+        found = known(find_project(key))
+    except PipelineError:  # `show` says so
+        found = None
+    turned_for, page = place or (wanted, 0)
+    return view.table(found, wanted, page if turned_for == wanted else 0, _row(found, opened))
 
 
 @door
-def on_table(key: Any, text: str, tool: str, problem: str, split: str, page: int, index: Any, event: gr.EventData) -> tuple[str, int, Any]:
+def on_table(key: Any, text: Any, tool: Any, problem: Any, split: Any, place: Any, opened: Any, event: gr.EventData) -> tuple[Any, Any]:
     """A click in the table: a row is opened or closed, or the page turned."""
-    found = known(project_of(key))
     what, _, number = picked(event).partition(":")
-    if what == "page" and number.isdecimal() and len(number) < 9:
-        page = int(number)
-    else:
-        row = _picked_row(found, event)
-        index = None if row == index else row
-    return view.table(found, Filter(text, tool, problem, split), page, index), page, index
+    page = whole_number(number)
+    if what == "page" and page is not None:
+        return (Filter.of(text, tool, problem, split), page), opened
+    row = _picked_row(known(project_of(key)), event)
+    return gr.skip(), None if row == opened else row
 
 
 @door
@@ -136,12 +140,13 @@ def on_health(key: Any, event: gr.EventData) -> tuple[str, str, str, str]:
 # -- tools: the form's visibility, text, old name, message, and its Remove button
 
 
-def _tool_form(text: str = "", old: str | None = None, message: str = "", visible: bool = True) -> list[Any]:
-    return [gr.Column(visible=visible), text, old, message, gr.Button(visible=old is not None)]
+def _tool_form(text: str = "", old: str = "", visible: bool = True) -> list[Any]:
+    return [gr.Column(visible=visible), text, old, "", gr.Button(visible=bool(old))]
 
 
 @door
 def edit_tool(key: Any, event: gr.EventData) -> list[Any]:
+    """The form with the tool that was chosen."""
     tool = _tool(known(project_of(key)), picked(event))
     if tool is None:
         raise PipelineError(GONE)
@@ -149,62 +154,77 @@ def edit_tool(key: Any, event: gr.EventData) -> list[Any]:
 
 
 @door
-def save_tool(key: Any, text: str, old: str | None) -> list[Any]:
+def save_tool(key: Any, text: Any, old: Any) -> list[Any]:
     """Close the form if the tool could be saved, else say in the form what is wrong with it."""
     try:
-        editing.put_tool(project_of(key), text, old)
+        editing.put_tool(project_of(key), typed(text), typed(old) or None)
     except PipelineError as problem:
-        return _tool_form(text, old, note(str(problem), "bad"))
+        return [gr.skip(), gr.skip(), gr.skip(), note(str(problem), "bad"), gr.skip()]
     return _tool_form(visible=False)
 
 
 @door
-def remove_tool(key: Any, old: str | None) -> list[Any]:
-    editing.remove_tool(project_of(key), old or "")
+def remove_tool(key: Any, old: Any) -> list[Any]:
+    """Remove the tool that the form shows, and close it."""
+    editing.remove_tool(project_of(key), typed(old))
     return _tool_form(visible=False)
 
 
-# -- examples: the form's visibility, title, request, calls, words, message, and the row it edits (None: a new one)
+# -- examples: the form's visibility, title, request, calls, words, message, and the row it edits ("": a new one)
 
 
-def _form(title: str, request: str, calls: str, reply: str, row: Any, message: str = "") -> list[Any]:
-    return [gr.Column(visible=True), f'<p class="section">{title}</p>', request, calls, reply, message, row]
+def _form(title: str, request: str, calls: str, reply: str, row: str) -> list[Any]:
+    return [gr.Column(visible=True), f'<p class="section">{title}</p>', request, calls, reply, "", row]
 
 
 def _form_closed() -> list[Any]:
-    return [gr.Column(visible=False), "", "", "[]", "", "", None]
+    return [gr.Column(visible=False), "", "", "[]", "", "", ""]
+
+
+def _marked(text: Any) -> tuple[int, str] | None:
+    """The row that a form edits, as `edit_example` has put it there."""
+    number, _, mark = typed(text).partition(":")
+    if not number:
+        return None
+    if (index := whole_number(number)) is None:
+        raise PipelineError(GONE)
+    return index, mark
 
 
 @door
 def edit_example(key: Any, event: gr.EventData) -> list[Any]:
+    """The form with the row that was chosen."""
     found = known(project_of(key))
     index = _picked_row(found, event)
     example = found.dataset.examples[index]
     calls = jsontext.dumps([call.to_json() for call in example.calls], indent=2)
-    return _form(f"Row {index + 1}", example.request, calls, example.reply_text, [index, editing.mark(example)])
+    return _form(f"Row {index + 1}", example.request, calls, example.reply_text, f"{index}:{editing.mark(example)}")
 
 
 @door
-def insert_call(key: Any, name: Any, calls: str) -> tuple[str, None]:
+def insert_call(key: Any, name: Any, calls: Any) -> tuple[Any, None]:
     """The form's calls with one more, its arguments to be filled in."""
     tool = _tool(known(project_of(key)), name)
-    return (editing.with_call(calls, tool) if tool else calls), None
+    return (editing.with_call(typed(calls), tool) if tool else gr.skip()), None
 
 
 @door
-def save_example(key: Any, request: str, calls: str, reply: str, row: Any, index: Any, page: int) -> list[Any]:
+def save_example(key: Any, request: Any, calls: Any, reply: Any, row: Any) -> list[Any]:
     """Close the form if the example could be saved, else say in the form what is wrong. A new row is opened where it stands."""
+    same = gr.skip()
     try:
-        saved = editing.put_example(project_of(key), request, calls, reply, tuple(row) if row else None)
+        marked = _marked(row)
+        saved = editing.put_example(project_of(key), typed(request), typed(calls), typed(reply), marked)
     except PipelineError as problem:
-        return [gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip(), note(str(problem), "bad"), row, index, page, *[gr.skip()] * 4]
-    if row:
-        return [*_form_closed(), saved, page, *[gr.skip()] * 4]
-    return [*_form_closed(), saved, saved // PAGE_ROWS, "", EVERY_TOOL, EVERY_ROW, EVERY_SPLIT]
+        return [same, same, same, same, same, note(str(problem), "bad"), *[same] * 7]
+    if marked:
+        return [*_form_closed(), saved, *[same] * 5]
+    return [*_form_closed(), saved, (Filter(), saved // PAGE_ROWS), "", EVERY_TOOL, EVERY_ROW, EVERY_SPLIT]
 
 
 @door
 def remove_example(key: Any, event: gr.EventData) -> None:
+    """Remove the row that was chosen; none is open afterwards."""
     project = project_of(key)
     found = known(project)
     index = _picked_row(found, event)
@@ -212,16 +232,17 @@ def remove_example(key: Any, event: gr.EventData) -> None:
 
 
 @door
-def import_files(key: Any, examples: str | None, tools: str | None, pasted: str, mode: str) -> list[Any]:
-    """Import, report and empty the form; or say in the form what is wrong, and leave it as it is."""
+def import_files(key: Any, examples: str | None, tools: str | None, pasted: Any, mode: Any) -> list[Any]:
+    """Import, report, empty the form and close it once there are rows; or say in the form what is wrong, and leave it as it is."""
     try:
-        result = editing.import_files(project_of(key), examples, tools, pasted or "", mode == REPLACE)
+        result = editing.import_files(project_of(key), examples, tools, typed(pasted), mode == REPLACE)
     except PipelineError as problem:
         issues = getattr(problem, "issues", ())
         sentence = "Nothing was imported. Mend this, and import again:" if issues else str(problem)
-        return [note(sentence, "bad") + issue_list(issues), *[gr.skip()] * 5]
-    text = view.report(result) if result else note("The tools are imported. Now import or write some examples.", "good")
-    return [text, None, None, "", 0, None]
+        return [gr.skip(), note(sentence, "bad") + issue_list(issues), *[gr.skip()] * 6]
+    if result:
+        return [HIDE, "", view.report(result), None, None, "", None, None]
+    return [gr.skip(), note("The tools are imported. Now import or write some examples.", "good"), "", None, None, "", None, None]
 
 
 # -- layout
@@ -234,8 +255,10 @@ def _part(title: str, text: str) -> str:
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     quiet = {"show_progress": "hidden"}
-    shown, turned, opened = gr.State(None), gr.State(0), gr.State(None)
-    old_name, row = gr.State(None), gr.State(None)
+    shown, place, opened = gr.State(None), gr.State(None), gr.State(None)
+    due = Due()
+    # What a form edits travels with what is typed in it: a gr.State would be that of the click which the page has not answered yet.
+    old_name, row = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
 
     with gr.Row(elem_classes=["bar-row", "lead-row"]):
         lead(LEAD)
@@ -255,7 +278,8 @@ def build(page: Page) -> None:
         with gr.Row():
             run_import = gr.Button("Import these", variant="primary", scale=0, min_width=160)
             close_import = gr.Button("Close", scale=0, min_width=140)
-        report = gr.HTML()
+        problems = gr.HTML()
+    report = pickable()
     health = pickable(visible=False)
 
     with gr.Row(elem_classes="halves"):
@@ -286,12 +310,12 @@ def build(page: Page) -> None:
                     keep = gr.Button("Save the example", variant="primary", size="sm", min_width=120)
                     close = gr.Button("Cancel", size="sm", min_width=80)
             with gr.Column(visible=False, elem_classes="filters") as filters:
-                text = gr.Textbox(label="Search in requests and answers", lines=1, max_lines=1)
+                text = gr.Textbox(label="Search in requests and answers", lines=1, max_lines=1, elem_id="dataset-search")
                 with gr.Row():
                     tool = gr.Dropdown([EVERY_TOOL], value=EVERY_TOOL, label="Tool", min_width=140)
                     problem = gr.Dropdown([EVERY_ROW, MUST_FIX, LOOK, FINE], value=EVERY_ROW, label="Problems", min_width=140)
                     split = gr.Dropdown([EVERY_SPLIT, TRAIN, TEST], value=EVERY_SPLIT, label="Split", min_width=140)
-            table = pickable()
+            table = pickable(elem_id="dataset-rows")
     with gr.Row(elem_classes="next"):
         forward = gr.Button("Next: train a model", variant="primary", interactive=False)
         hint = gr.HTML()
@@ -299,23 +323,22 @@ def build(page: Page) -> None:
     wanted = [text, tool, problem, split]
     tool_parts = [tool_form, tool_text, old_name, tool_message, drop_tool]
     parts = [form, title, request, calls, reply, message, row]
+    afresh = [text, problem, split, place, opened, table, report, problems, tool_form, form]
     page.on_open(
         "dataset", show,
-        [shown, *wanted, turned, opened, health, tools, filters, table, new_example, insert, mode, forward, hint, importer, report,
-         tool_form, form],
-        [shown, *wanted, turned, opened],
-    )  # fmt: skip
-    # always_last: what is typed while an answer is under way must not be lost
-    typed = [text.input, tool.input, problem.input, split.input]
-    gr.on(typed, search, [page.key, *wanted, opened], [table, turned], trigger_mode="always_last", **quiet)
-    table.select(on_table, [page.key, *wanted, turned, opened], [table, turned, opened], **quiet)
+        [shown, tool, health, tools, filters, new_example, insert, mode, run_import, forward, hint, importer, *afresh], [shown, tool],
+    ).then(**due.again)  # fmt: skip
+    due.on(*(field.input for field in wanted))
+    due.asks(show_rows, [page.key, *wanted, place, opened], table)
+    table.select(on_table, [page.key, *wanted, place, opened], [place, opened], queue=False, **SHOWING).success(**due.again)
     health.select(on_health, page.key, wanted, **quiet).success(**page.touch())
 
-    to_import.click(lambda: gr.Column(visible=True), None, importer, **quiet)
-    close_import.click(lambda: (gr.Column(visible=False), ""), None, [importer, report], **quiet)
+    to_import.click(lambda: (gr.Column(visible=True), ""), None, [importer, report], queue=False, **quiet)
+    close_import.click(lambda: (HIDE, ""), None, [importer, problems], queue=False, **quiet)
+    report.select(lambda: "", None, report, queue=False, **quiet)
     importing = run_import.click(
-        import_files, [page.key, examples_file, tools_file, pasted, mode], [report, examples_file, tools_file, pasted, turned, opened],
-        show_progress_on=report,
+        import_files, [page.key, examples_file, tools_file, pasted, mode],
+        [importer, problems, report, examples_file, tools_file, pasted, place, opened], show_progress_on=problems,
     )  # fmt: skip
     importing.success(**page.touch())
 
@@ -326,13 +349,11 @@ def build(page: Page) -> None:
     drop_tool.click(remove_tool, [page.key, old_name], tool_parts, **quiet).success(**page.touch())
     close_tool.click(lambda: _tool_form(visible=False), None, tool_parts, **quiet)
 
-    new_example.click(lambda: _form("A new example", "", "[]", "", None), None, parts, **quiet)
+    new_example.click(lambda: _form("A new example", "", "[]", "", ""), None, parts, **quiet)
     table.edit(edit_example, page.key, parts, **quiet).then(None, js=reveal % "example-form")
-    table.delete(remove_example, page.key, None, **quiet).success(lambda: None, None, opened, **quiet).success(**page.touch())
+    table.delete(remove_example, page.key, opened, **quiet).success(**page.touch())
     insert.input(insert_call, [page.key, insert, calls], [calls, insert], **quiet)
-    saving = keep.click(
-        save_example, [page.key, request, calls, reply, row, opened, turned], [*parts, opened, turned, *wanted], **quiet
-    )
+    saving = keep.click(save_example, [page.key, request, calls, reply, row], [*parts, opened, place, *wanted], **quiet)
     saving.success(**page.touch())
     close.click(_form_closed, None, parts, **quiet)
     forward.click(**page.go("train"))

@@ -6,7 +6,8 @@ It reads no files and changes nothing; what is wrong with a row is decided in pi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from pipeline.dataset import Example, statistics
 from pipeline.errors import PipelineError
@@ -41,6 +42,12 @@ class Filter:
     problem: str = EVERY_ROW
     split: str = EVERY_SPLIT
 
+    @classmethod
+    def of(cls, *values: Any) -> Filter:
+        """What a browser sent for the four fields; whatever is no text counts as not chosen."""
+        chosen = zip(fields(cls), values, strict=True)
+        return cls(*(value if isinstance(value, str) else field.default for field, value in chosen))
+
     def rows(self, known: Known) -> list[int]:
         """Indices (from 0) of the rows that pass, in order."""
         return [index for index, example in enumerate(known.dataset.examples) if self._passes(known, index, example)]
@@ -53,7 +60,7 @@ class Filter:
             return False
         if self.problem != EVERY_ROW and self.problem != worst(known, index):
             return False
-        wanted = (self.text or "").casefold().strip()
+        wanted = self.text.casefold().strip()
         return not wanted or any(wanted in text.casefold() for text in _texts(example))
 
 
@@ -180,4 +187,5 @@ def _painted(known: Known, example: Example) -> str:
 def report(result: ImportReport) -> str:
     """What an import read, changed and refused; the counts add up."""
     cells = (("rows read", result.read), ("imported", result.imported), ("of these changed", result.changed), ("refused", result.refused))
-    return f"{facts((name, f'{number:,}') for name, number in cells)}{issue_list(result.issues, 12)}"
+    close = '<button type="button" class="link" data-pick="close">Close this report</button>'
+    return f"{facts((name, f'{number:,}') for name, number in cells)}{issue_list(result.issues, 12)}<p>{close}</p>"

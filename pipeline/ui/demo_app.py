@@ -30,6 +30,7 @@ MAX_NEW_TOKENS = 192
 
 
 def read(name: str) -> Any:
+    """What a JSON file of this folder holds."""
     return json.loads((HERE / name).read_text("utf-8"))
 
 
@@ -51,6 +52,7 @@ def about(settings: dict[str, Any]) -> str:
 
 
 def foot(settings: dict[str, Any]) -> str:
+    """Whose demo this is not, and the model's terms."""
     lines = "".join(f'<p class="quiet">{esc(settings[name])}</p>' for name in ("independent", "notice"))
     return f'<footer class="solo-foot">{lines}</footer>'
 

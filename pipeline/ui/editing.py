@@ -24,6 +24,7 @@ from pipeline.tools import ToolCall, ToolSpec, tools_from_json
 _locks: dict[Path, threading.Lock] = defaultdict(threading.Lock)
 
 A_CALL = '[{"name": "set_light", "arguments": {"on": true}}]'
+TOOL_GONE = "That tool is no longer there. Close the form, and choose one that is."
 CHANGED_MEANWHILE = "That row has changed or moved meanwhile. Choose it again in the table."
 
 
@@ -62,6 +63,8 @@ def put_tool(project: Project, text: str, old_name: str | None = None) -> ToolSp
             raise DataError(f"There is a tool {tool.name} already. Give this one another name.")
         if old_name is None:
             return replace(dataset, tools=(*dataset.tools, tool))
+        if len(others) == len(dataset.tools):
+            raise DataError(TOOL_GONE)
         tools = tuple(tool if each.name == old_name else each for each in dataset.tools)
         examples = tuple(_renamed(example, old_name, tool.name) for example in dataset.examples)
         return ToolDataset(tools, examples if tool.name != old_name else dataset.examples)
@@ -88,7 +91,14 @@ def _renamed(example: Example, old: str, new: str) -> Example:
 
 def remove_tool(project: Project, name: str) -> None:
     """Remove a tool; examples that call it stay and are reported as problems."""
-    _change(project, lambda dataset: replace(dataset, tools=tuple(tool for tool in dataset.tools if tool.name != name)))
+
+    def change(dataset: ToolDataset) -> ToolDataset:
+        kept = tuple(tool for tool in dataset.tools if tool.name != name)
+        if len(kept) == len(dataset.tools):
+            raise DataError(TOOL_GONE)
+        return replace(dataset, tools=kept)
+
+    _change(project, change)
 
 
 # -- examples

@@ -27,6 +27,7 @@ from pipeline.ui import (
     visit,
 )
 from pipeline.ui.session import (
+    SHOWING,
     STEPS,
     Page,
     create_project,
@@ -35,6 +36,7 @@ from pipeline.ui.session import (
     project_of,
     projects_of,
     welcome,
+    with_project,
 )
 from pipeline.ui.widgets import door, esc, pickable, picked
 
@@ -125,19 +127,20 @@ def arrive(key: Any, request: gr.Request) -> tuple[dict[str, Any], Any]:
 
 
 @door
-def show(key: Any) -> list[Any]:
-    """Header, first page or steps, and each step's state."""
+def show(key: Any, chosen: Any = None) -> list[Any]:
+    """Header, first page or steps, and each step's state. `chosen` is what stands in the list of projects."""
     project = find_project(key)
     gone = isinstance(key, dict) and bool(key.get("lost"))
     projects = projects_of(key)
     choices = [(each.title, each.id) for each in projects]
+    opened = {} if project and project.id == chosen else {"value": project.id if project else None}
     words = state.steps(project)
     return [
         header.brand(project),
         gr.Column(visible=gone),
         gr.Column(visible=project is None),
         gr.Column(visible=project is not None),
-        gr.Dropdown(choices=choices, value=project.id if project else None, visible=project is not None),
+        gr.Dropdown(choices=choices, visible=project is not None, **opened),
         gr.Button(visible=project is not None),
         gr.Button(visible=project is not None),
         "" if project else project_list(projects),
@@ -159,7 +162,14 @@ def open_own(key: Any) -> dict[str, Any]:
 
 @door
 def switch_to(key: Any, project_id: Any) -> dict[str, Any]:
-    return welcome({**key, "project": project_id})
+    """Another project of the visitor's."""
+    return with_project(key, project_id)
+
+
+@door
+def go_home(key: Any) -> dict[str, Any]:
+    """The first page; the visitor stays who they are."""
+    return with_project(key, None)
 
 
 @door
@@ -195,7 +205,7 @@ def build() -> gr.Blocks:
         with gr.Row(elem_id="top"):
             brand = gr.HTML(header.brand(), scale=1)
             who = gr.HTML(scale=0, elem_id="who")
-            switch = gr.Dropdown(label="Project", container=False, visible=False, scale=0, min_width=220)
+            switch = gr.Dropdown(label="Project", container=False, visible=False, scale=0, min_width=220, elem_id="project")
             leave = gr.Button("All projects", size="sm", visible=False, scale=0, min_width=110)
             take = gr.Button("Download project", size="sm", visible=False, scale=0, min_width=130, elem_id="take-project")
             taken = gr.DownloadButton(visible="hidden", elem_id="project-file")
@@ -228,13 +238,13 @@ def build() -> gr.Blocks:
         demo.load(header.who, None, who, show_progress="hidden")
         sample.click(open_sample, key, key).success(**first).then(**page.touch())
         own.click(open_own, key, key).success(**first).then(**page.touch())
-        leave.click(lambda key: {**key, "project": None}, key, key, show_progress="hidden").then(**page.touch())
+        leave.click(go_home, key, key, show_progress="hidden").then(**page.touch())
         returning.wire(page, *kept)
         take.click(take_home, key, taken).success(None, None, None, js=SAVE)
-        switch.input(switch_to, [key, switch], key, show_progress="hidden").success(**first).then(**page.touch())
+        switch.input(switch_to, [key, switch], key, trigger_mode="always_last", **SHOWING).success(**first).then(**page.touch())
         projects.select(on_project, key, key, show_progress="hidden").success(**first).then(**page.touch())
         shown = [brand, lost, home, bench, switch, leave, take, projects, *page.items.values()]
-        ticks["page"].change(show, key, shown, show_progress="hidden", queue=False).then(None, key, None, js=ADDRESS)
+        ticks["page"].change(show, [key, switch], shown, queue=False, **SHOWING).then(None, key, None, js=ADDRESS)
 
         for event in demo.fns.values():
             event.api_visibility = "private"

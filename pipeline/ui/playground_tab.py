@@ -19,12 +19,12 @@ from pipeline.evaluate import model_path
 from pipeline.examples import conversation, to_try, with_results
 from pipeline.export import artifacts
 from pipeline.runs import Project, Run
-from pipeline.tools import ToolCall
 from pipeline.ui import answers, editing, tokens
-from pipeline.ui.answer_view import MAX_REQUEST, WIRE, Answer, checked_request, chips, shown
+from pipeline.ui.answer_view import MAX_REQUEST, WIRE, Answer, asked, checked_request, chips, kept, shown
+from pipeline.ui.due import Due
 from pipeline.ui.session import Page, find_project, project_of
 from pipeline.ui.state import known, trained_runs
-from pipeline.ui.widgets import door, empty, lead, legend, note, pickable, picked, token_text
+from pipeline.ui.widgets import door, empty, lead, legend, note, pickable, picked, token_text, typed
 
 LEAD = "Type what a person would say, and see which call each model makes of it."
 SUGGESTIONS = 8
@@ -76,25 +76,26 @@ def _tuned(run: Run, as_file: Any) -> Path:
 
 
 @door
-def show(key: Any, run_id: Any, shown_project: Any, as_file: Any = False) -> list[Any]:
+def show(key: Any, run_id: Any, shown_project: Any) -> list[Any]:
     """The suggestions and the runs to choose from; the newest is chosen. Another project starts without answers."""
     project = find_project(key)
-    fresh = (project.id if project else None) != shown_project
+    id = project.id if project else None
+    other = shown_project not in (None, id)
     hide = gr.Code(visible=False)
     runs = trained_runs(project)
-    choice = run_id if run_id in [run.id for run in runs] else runs[0].id if runs else None
+    known_run = run_id in [run.id for run in runs]
+    choice = {} if known_run else {"value": runs[0].id if runs else None}
     has_tools = known(project) is not None
     return [
         chips(suggestions(project), "Requests that training does not see:"),
-        gr.Dropdown(choices=[(run.title, run.id) for run in runs], value=choice, visible=len(runs) > 1),
-        _switch(next((run for run in runs if run.id == choice), None), as_file),
+        gr.Dropdown(choices=[(run.title, run.id) for run in runs], visible=len(runs) > 1, **choice),
         gr.Textbox(interactive=has_tools, placeholder="turn on the kitchen light" if has_tools else "Add tools in the Dataset step first."),
         gr.Button(interactive=has_tools),
         gr.HTML("" if runs else UNTRAINED, visible=not runs),
         gr.Column(visible=bool(runs)),
         gr.Button("Next: export a file" if runs else "Next: train a model"),
-        project.id if project else None,
-        *(["", NOT_YET, hide, NOT_YET, hide, NOTHING, gr.Column(visible=False), "[]", None, "", hide, ""] if fresh else [gr.skip()] * 12),
+        id,
+        *(["", NOT_YET, hide, NOT_YET, hide, NOTHING, gr.Column(visible=False), "[]", "", "", hide, ""] if other else [gr.skip()] * 12),
     ]
 
 
@@ -106,7 +107,7 @@ def ask(key: Any, request: str, run_id: Any, as_file: Any = False) -> Iterator[l
     run = project.run(run_id) if run_id else next(iter(trained_runs(project)), None)  # Enter can be faster than the list of runs
     dataset = _dataset(project, run)
     messages, warning = conversation(request, dataset), functiongemma.spelled_tokens(request)
-    blank = [gr.Column(visible=False), "", None, "", gr.Code(visible=False), ""]
+    blank = [gr.Column(visible=False), "", "", "", gr.Code(visible=False), ""]
     hide = gr.Code(visible=False)
     yield [WAITING, hide, WAITING if run else "", hide, NOTHING, *blank]
     try:
@@ -117,8 +118,8 @@ def ask(key: Any, request: str, run_id: Any, as_file: Any = False) -> Iterator[l
     except PipelineError as problem:
         yield [note(str(problem), "bad"), hide, "", hide, NOTHING, *blank]
         return
-    calls = [call.to_json() for call in best.calls]
-    follow = [gr.Column(visible=True), jsontext.dumps(calls, indent=2), {"request": request, "calls": calls}, *blank[3:]]
+    calls = jsontext.dumps([call.to_json() for call in best.calls], indent=2)
+    follow = [gr.Column(visible=True), calls, kept(request, best.calls), *blank[3:]]
     yield [*shown(base, warning), *(shown(best, warning) if run else ("", hide)), painted(best, base_folder), *follow]
 
 
@@ -126,15 +127,15 @@ def ask(key: Any, request: str, run_id: Any, as_file: Any = False) -> Iterator[l
 def reply_as_function(key: Any, result: str, run_id: Any, last: Any, as_file: Any = False) -> Iterator[tuple[str, Any]]:
     """What the model says when the function has answered."""
     project = project_of(key)
-    calls = [ToolCall.from_json(call) for call in (last or {}).get("calls", [])]
+    request, calls = asked(last)
     if not calls:
         raise PipelineError("The last answer made no call, so there is nothing to answer. Send a request that leads to one.")
-    if not (result or "").strip():
+    if not (result := typed(result).strip()):
         raise PipelineError("Type what the function returns, for example: done")
     yield WAITING, gr.Code(visible=False)
     run = project.run(run_id) if run_id else None
     dataset = _dataset(project, run)
-    messages = with_results(conversation(last["request"], dataset), calls, [_result(result.strip()[:MAX_REQUEST])] * len(calls))
+    messages = with_results(conversation(request, dataset), calls, [_result(result[:MAX_REQUEST])] * len(calls))
     yield shown(answers.answer(_tuned(run, as_file) if run else models.EMBEDDED, messages, dataset.tools))
 
 
@@ -148,26 +149,25 @@ def _result(text: str) -> Any:
 
 
 @door
-def chose_run(key: Any, run_id: Any, as_file: Any) -> Any:
-    """Whether this run has a file that can be asked."""
-    return _switch(project_of(key).run(run_id) if run_id else None, as_file)
-
-
-def _switch(run: Run | None, as_file: Any) -> Any:
-    file = exported(run)
-    return gr.Checkbox(visible=file is not None, value=as_file is True and file is not None)
+def offer_file(key: Any, run_id: Any, as_file: Any) -> Any:
+    """Whether the chosen run has a file that can be asked; the switch is turned off where there is none."""
+    project = find_project(key)
+    run = next((run for run in trained_runs(project) if run.id == run_id), None)
+    there = exported(run) is not None
+    return gr.Checkbox(visible=there, **({"value": False} if as_file is True and not there else {}))
 
 
 @door
 def choose(event: gr.EventData) -> str:
+    """The request that was clicked."""
     return picked(event)
 
 
 @door
-def add_to_dataset(key: Any, calls: str, words: str, last: Any) -> str:
-    if not last:
-        raise PipelineError("Send a request first.")
-    index = editing.put_example(project_of(key), last["request"], calls, words)
+def add_to_dataset(key: Any, calls: Any, words: Any, last: Any) -> str:
+    """The last request with the calls and words as they were corrected, as one more example."""
+    request, _ = asked(last)
+    index = editing.put_example(project_of(key), request, typed(calls), typed(words))
     return note(f"Added as row {index + 1:,} of the dataset. It counts from the next training on.", "good")
 
 
@@ -177,12 +177,14 @@ def add_to_dataset(key: Any, calls: str, words: str, last: Any) -> str:
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     quiet = {"show_progress": "hidden"}
-    last, shown_project = gr.State(None), gr.State(None)
+    shown_project = gr.State(None)
+    due = Due()
+    last = gr.Textbox("", visible="hidden")  # what the answers shown belong to; a gr.State may be of the next ones already
 
     lead(LEAD)
     with gr.Row(elem_classes="ask-row"):
         request = gr.Textbox(label="Request", lines=1, max_lines=4, scale=4, min_width=240, elem_id="request")
-        run_id = gr.Dropdown(label="Trained model", choices=[], visible=False, scale=1, min_width=160)
+        run_id = gr.Dropdown(label="Trained model", choices=[], visible=False, scale=1, min_width=160, elem_id="talk-run")
         send = gr.Button("Send", variant="primary", scale=0, min_width=120)
     as_file = gr.Checkbox(label=AS_FILE, info=AS_FILE_HELP, value=False, visible=False, elem_id="as-file")
     ideas = pickable()
@@ -220,13 +222,15 @@ def build(page: Page) -> None:
         forward = gr.Button("Next: export a file")
 
     outputs = [base_cards, base_raw, tuned_cards, tuned_raw, prompt, after, right_calls, last, follow_cards, follow_raw, added]
-    choices = [ideas, run_id, as_file, request, send, untrained, tuned, forward]
-    page.on_open("playground", show, [*choices, shown_project, right_words, *outputs], [run_id, shown_project, as_file])
-    run_id.input(chose_run, [page.key, run_id, as_file], as_file, trigger_mode="always_last", **quiet)
+    choices = [ideas, run_id, request, send, untrained, tuned, forward]
+    showing = page.on_open("playground", show, [*choices, shown_project, right_words, *outputs], [run_id, shown_project])
+    showing.then(**due.again)
+    due.on(run_id.input)
+    due.asks(offer_file, [page.key, run_id, as_file], as_file)
     # One line for all visitors: two models at once are not faster on one machine, and each has its turn within a second or two.
     asking = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden"}
     gr.on([request.submit, send.click], ask, [page.key, request, run_id, as_file], outputs, **asking)
-    ideas.select(choose, None, request, **quiet).then(ask, [page.key, request, run_id, as_file], outputs, **asking)
+    ideas.select(choose, None, request, queue=False, **quiet).success(ask, [page.key, request, run_id, as_file], outputs, **asking)
     send_result.click(reply_as_function, [page.key, result, run_id, last, as_file], [follow_cards, follow_raw], **asking)
     add.click(add_to_dataset, [page.key, right_calls, right_words, last], added, **quiet).success(**page.touch())
     forward.click(lambda run: gr.Tabs(selected="export" if run else "train"), run_id, page.tabs, **quiet)

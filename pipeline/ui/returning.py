@@ -15,8 +15,8 @@ from pipeline.errors import PipelineError
 from pipeline.hub import checkpoints
 from pipeline.ui import account
 from pipeline.ui.errands import Errand
-from pipeline.ui.session import Page, create_project, project_of
-from pipeline.ui.widgets import door, esc
+from pipeline.ui.session import SHOWING, Page, create_project, find_project, project_of
+from pipeline.ui.widgets import door, esc, typed
 from pipeline.ui.work_view import bar
 
 EMPTIED = (
@@ -45,24 +45,37 @@ def build() -> tuple[gr.Column, gr.Textbox, gr.Button, gr.HTML]:
 
 def wire(page: Page, repo: gr.Textbox, back: gr.Button, coming: gr.HTML) -> None:
     """Let the button fetch into a project of its own, and open its Train step."""
-    opened = {**page.go("train"), "js": "() => { window.studioStep = 'train'; }"}
-    fetched = gr.on([back.click, repo.submit], bring_back, [page.key, repo], [page.key, coming], show_progress="hidden")
-    fetched.success(**opened).then(**page.touch())
+    brought = gr.State(None)
+    fetched = gr.on([back.click, repo.submit], bring_back, [page.key, repo], [page.key, coming, brought], show_progress="hidden")
+    fetched.success(open_brought, [page.key, brought], [page.key, page.tabs], **SHOWING).then(**page.touch())
 
 
 @door
-def bring_back(key: Any, oauth: gr.OAuthToken | None, repo: Any) -> Iterator[tuple[Any, str]]:
-    """Fetch a kept training into a new project, with the dataset it learns from. Nothing is left of one that does not come."""
+def bring_back(key: Any, oauth: gr.OAuthToken | None, repo: Any) -> Iterator[tuple[Any, str, Any]]:
+    """Fetch a kept training into a new project, with the dataset it learns from. Nothing is left of one that does not come.
+
+    Who the visitor is from now on is said first: what they begin while it comes belongs to the same visitor.
+    """
     token, owner = account.need_token(oauth), account.is_owners()
-    name = str(repo or "").strip()
+    name = typed(repo).strip()
     fresh = create_project(key, name.rpartition("/")[2] or "Brought back")
     project = project_of(fresh)
+    yield {**fresh, "project": None, "lost": True}, "", None
     errand = Errand(lambda progress: checkpoints.fetch_run(name, token, project.new_run_path(), progress, owner=owner))
     for at in errand.watch():
-        yield gr.skip(), bar(at.fraction, at.message)
+        yield gr.skip(), bar(at.fraction, at.message), None
     if errand.error:
         project.delete()
-        yield gr.skip(), ""
+        yield gr.skip(), "", None
         raise PipelineError(errand.error)
     dataset.save(errand.result.dataset(), project.dataset_path)
-    yield fresh, ""
+    yield gr.skip(), "", fresh
+
+
+@door
+def open_brought(key: Any, brought: Any) -> tuple[Any, Any]:
+    """Open what has come, unless the visitor is in another project by now; then say where it is."""
+    if find_project(key) is None:
+        return brought, gr.Tabs(selected="train")
+    gr.Info("The training that you brought back is here: choose its project at the top.")
+    return gr.skip(), gr.skip()

@@ -24,7 +24,8 @@ MAX_PROJECTS = 50
 _ID = re.compile(r"[0-9a-f]{32}")
 SHOWING = {"show_progress": "hidden", "preprocess": False}
 """How a part of the page is asked to show itself: with what the browser holds. gradio would refuse an event that names a run, or a part of
-one, which is no longer among the choices, and the page would stay as it was; the handlers judge what they get anyway."""
+one, which is no longer among the choices, and the page would stay as it was; the handlers judge what they get anyway. Such a handler writes
+the value of a field only where it has to be another one: what a visitor has chosen since it was asked would be undone by its answer."""
 TICK = {**SHOWING, "concurrency_limit": 20}
 """The same by a timer. Ticks go through the queue: outside it gradio 6.31 raises no change event of a State."""
 NO_PROJECT = "No project is open. Open the sample or start one of your own on the first page."
@@ -85,12 +86,21 @@ def open_run(key: Any, run_id: Any) -> Run | None:
 def welcome(key: Any) -> dict[str, Any]:
     """The key to go on with: the ids of the one the browser kept that still name something.
 
-    It is marked "lost", until a new project is made, where the browser was here before and its folder is gone.
+    It is marked "lost", until there is a new project, where the browser was here before and its folder is gone.
     """
     session, project = find_session(key), find_project(key)
     found = {"session": session.id if session else None, "project": project.id if project else None}
-    before = isinstance(key, dict) and (key.get("lost") or _ID.fullmatch(str(key.get("session"))))
-    return {**found, "lost": True} if before and session is None else found
+    marked = isinstance(key, dict) and bool(key.get("lost"))
+    if session is None:
+        lost = marked or (isinstance(key, dict) and _ID.fullmatch(str(key.get("session"))))
+    else:
+        lost = marked and not session.projects()
+    return {**found, "lost": True} if lost else found
+
+
+def with_project(key: Any, project_id: Any) -> dict[str, Any]:
+    """The key with another project open; with none, if this is none of the visitor's."""
+    return welcome({**(key if isinstance(key, dict) else {}), "project": project_id})
 
 
 def create_project(key: Any, title: str) -> dict[str, Any]:

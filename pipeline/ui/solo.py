@@ -1,7 +1,7 @@
 """The playground for one model alone: a request, the calls, the raw text, what a function might return and what the model says then.
 
 The page of a shared demo, where it is copied unchanged, and of a model opened from the Hub. Which model that is, `find` says; the page
-keeps nothing but the last request and its calls, in the visitor's own session.
+keeps nothing but the last request and its calls, in the visitor's own browser.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pipeline.engine import Written
 from pipeline.errors import PipelineError
 from pipeline.examples import DEFAULT, fresh, with_results
 from pipeline.tools import ToolCall, ToolSpec
-from pipeline.ui.answer_view import WIRE, Answer, checked_request, chips, shown
+from pipeline.ui.answer_view import WIRE, Answer, asked, checked_request, chips, kept, shown
 from pipeline.ui.widgets import count, door, empty, esc, note, parameter_table, pickable, picked
 
 MAX_RESULT = 4_000
@@ -98,7 +98,7 @@ def read_results(text: Any, calls: list[ToolCall]) -> list[Any]:
 
 def build(find: Find, which: gr.components.Component) -> list[Any]:
     """Place the page. Returns what `opened` fills, in its order; call it when `which` has a value."""
-    last = gr.State(None)
+    last = gr.Textbox("", visible="hidden")  # what the answer shown belongs to; a gr.State may be of the next one already
     title = gr.HTML()
     with gr.Row(elem_classes="ask-row"):
         request = gr.Textbox(label="Request", lines=1, max_lines=4, scale=4, min_width=240, elem_id="solo-request")
@@ -129,30 +129,29 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
     def ask(which: Any, text: Any) -> Iterator[list[Any]]:
         """The answer, and what the called functions might return."""
         words, hide = checked_request(text), gr.Code(visible=False)
-        yield [WAITING, hide, "", gr.Column(visible=False), "", None, "", hide]
+        yield [WAITING, hide, "", gr.Column(visible=False), "", "", "", hide]
         try:
             model = find(which)
             answer = model.answer(fresh(words, model.developer))
         except PipelineError as problem:
-            yield [note(str(problem), "bad"), hide, "", gr.Column(visible=False), "", None, "", hide]
+            yield [note(str(problem), "bad"), hide, "", gr.Column(visible=False), "", "", "", hide]
             return
         calls = answer.calls
-        kept = {"request": words, "calls": [call.to_json() for call in calls]} if calls else None
         offered = suggested(calls, model.results) if calls else ""
         above = functiongemma.spelled_tokens(words)
-        yield [*shown(answer, above), answer.prompt, gr.Column(visible=bool(calls)), offered, kept, "", hide]
+        yield [*shown(answer, above), answer.prompt, gr.Column(visible=bool(calls)), offered, kept(words, calls), "", hide]
 
     @door
     def answer_as_function(which: Any, text: Any, last: Any) -> Iterator[tuple[str, Any]]:
         """What the model says when its functions have answered."""
-        calls = [ToolCall.from_json(call) for call in (last or {}).get("calls", [])]
+        request, calls = asked(last)
         if not calls:
             raise PipelineError("The last answer made no call, so there is nothing to answer. Send a request that leads to one.")
         results = read_results(text, calls)
         yield WAITING, gr.Code(visible=False)
         try:
             model = find(which)
-            yield shown(model.answer(with_results(fresh(last["request"], model.developer), calls, results)))
+            yield shown(model.answer(with_results(fresh(request, model.developer), calls, results)))
         except PipelineError as problem:
             yield note(str(problem), "bad"), gr.Code(visible=False)
 
@@ -160,8 +159,8 @@ def build(find: Find, which: gr.components.Component) -> list[Any]:
     asking = {"concurrency_id": "model", "concurrency_limit": 1, "show_progress": "hidden", "api_visibility": "private"}
     outputs = [cards, raw, prompt, after, results, last, follow_cards, follow_raw]
     gr.on([request.submit, send.click], ask, [which, request], outputs, **asking)
-    chosen = ideas.select(choose, None, request, show_progress="hidden", api_visibility="private")
-    chosen.then(ask, [which, request], outputs, **asking)
+    chosen = ideas.select(choose, None, request, show_progress="hidden", queue=False, api_visibility="private")
+    chosen.success(ask, [which, request], outputs, **asking)
     reply.click(answer_as_function, [which, results, last], [follow_cards, follow_raw], **asking)
     return [title, ideas, tools, request, send]
 

@@ -7,6 +7,7 @@ about how a model learns.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,8 +33,9 @@ from pipeline.ui import (
     train_view,
 )
 from pipeline.ui.base_choice import fetched
+from pipeline.ui.due import Due
 from pipeline.ui.jobs import Job
-from pipeline.ui.session import TICK, Page, find_project, open_run, project_of, run_of, workspace
+from pipeline.ui.session import Page, find_project, open_run, project_of, run_of, workspace
 from pipeline.ui.state import known, next_title
 from pipeline.ui.timings import guess, in_words
 from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
@@ -43,7 +45,6 @@ NOTHING = "A training needs examples. Open the sample or add examples of your ow
 GRACE = 90.0
 """Seconds a training gets to finish its step and save when it is stopped; a step of the 270M model takes up to 40 on a CPU."""
 COLOURS = {"training": "#2563eb", "validation": "#d97706"}
-QUIET = {"show_progress": "hidden", "queue": False}
 HIDE = gr.update(visible=False)
 GPU, CPU = "gpu", "cpu"
 PLACES = [("ZeroGPU", GPU), ("This Space's CPU", CPU)]
@@ -53,8 +54,9 @@ PLACE_HELP = "ZeroGPU lends a GPU for your daily GPU time; the CPU costs nothing
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     run_id = gr.State(None)
-    seen = gr.State("")
-    due = gr.Number(0, visible="hidden", elem_id="train-due")
+    here = gr.Textbox("", visible="hidden")  # the run that the buttons stand beside; `run_id` may be the next one already
+    due, due_plan, news = Due(), Due(), gr.Number(0, visible="hidden")
+    seen = gr.State(None)
     left = gr.State(None)
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)
@@ -69,7 +71,7 @@ def build(page: Page) -> None:
             resume = gr.Button("Continue", variant="primary", visible=False, elem_id="train-continue")
             on_cpu = gr.Button("Go on on the CPU", visible=False, elem_id="train-on-cpu")
             stop = gr.Button("Stop", visible=False, elem_id="train-stop")
-            again = gr.Button("Start over", visible=False, elem_id="train-over")
+            over = gr.Button("Start over", visible=False, elem_id="train-over")
         numbers = gr.HTML(elem_id="train-facts")
         plot = gr.LinePlot(
             x="step", y="loss", color="of", color_map=COLOURS, x_title="step", y_title="loss, lower is better",
@@ -93,31 +95,33 @@ def build(page: Page) -> None:
         with gr.Accordion("The same as a command", open=False, elem_id="train-command-part"):
             command = gr.Code(language="shell", lines=2, interactive=False, show_label=False, elem_id="train-command", wrap_lines=True)
     earlier = pickable(elem_id="train-runs")
-    keep_panel.build(page, run_id)
 
-    live = [state, forward, resume, on_cpu, stop, again, numbers, plot, samples, log_part, log, timer, seen]
+    # Each output is written by one event: which runs there are, what is known of the open one, the plan of the next.
+    # The step before its panels: gradio's page asks the listeners of one change one after another, and theirs may wait for the Hub.
     around = [nothing, to_dataset, run_part, setup, heading, earlier, run_id]
+    live = [here, state, forward, resume, on_cpu, stop, over, numbers, plot, samples, log_part, log, timer, seen, news]
     choices = [preset, base, *fields]
+    shown = page.on_open("train", show, around, [run_id])
+    keep_panel.build(page, run_id)
     with setup:
         remote_panel.offer(page, run_id, choices)
 
-    # One event for every plan, of what is chosen by then: two of them may answer in either order, and the older one would stay.
-    changed, planned = [due.change, *(choice.change for choice in (place, *choices))], [sentence, command, start]
-    again_due = {"fn": None, "inputs": due, "outputs": due, "js": "(due) => due + 1"}
-    shown = page.on_open("train", show, [*around, *live], [run_id])
-    shown = shown.then(remote_panel.show_away, [page.key, run_id], away, show_progress="hidden").then(**again_due)
+    shown.then(**due.again).then(**due_plan.again)
+    shown.then(remote_panel.show_away, [page.key, run_id], away, show_progress="hidden")
     if on_zero_gpu():  # the Hub may take its time
-        shown.then(ask_left, None, left, show_progress="hidden").then(**again_due)
-    timer.tick(follow, [page.key, run_id, seen, left], live, **TICK)
-    seen.change(**page.touch())
-    gr.on(changed, plan, [page.key, run_id, place, left, *choices], planned, trigger_mode="always_last", **QUIET)
+        shown.then(ask_left, None, left, show_progress="hidden").then(**due_plan.again)
+    due.on(timer.tick)
+    due.asks(follow, [page.key, run_id, seen, left], live)
+    news.change(**page.touch())
+    due_plan.on(*(choice.change for choice in (place, *choices)))
+    due_plan.asks(plan, [page.key, run_id, place, left, *choices], [sentence, command, start])
     base.input(base_choice.look, base, access, trigger_mode="always_last", show_progress="hidden")
     beginning = {"outputs": [run_id, fetching], "show_progress": "hidden"}
     start.click(begin, [page.key, place, left, *choices], **beginning).success(**page.touch())
-    stop.click(halt, [page.key, run_id], live, show_progress="hidden")
-    resume.click(go_on, [page.key, run_id, left]).success(**page.touch())
-    on_cpu.click(go_on_cpu, [page.key, run_id]).success(**page.touch())
-    again.click(start_over, [page.key, run_id, place, left], **beginning).success(**page.touch())
+    stop.click(halt, [page.key, here], None, show_progress="hidden").success(**due.again)
+    resume.click(go_on, [page.key, here, left]).success(**page.touch())
+    on_cpu.click(go_on_cpu, [page.key, here]).success(**page.touch())
+    over.click(start_over, [page.key, here, place, left], **beginning).success(**page.touch())
     earlier.select(choose, [page.key, run_id], run_id, show_progress="hidden").success(**page.touch())
     forward.click(**page.go("evaluate"))
     to_dataset.click(**page.go("dataset"))
@@ -128,18 +132,18 @@ def build(page: Page) -> None:
 
 @door
 def show(key: Any, run_id: Any) -> list[Any]:
-    """Everything in the tab but the plan: the open run or else the newest, the earlier runs."""
+    """Which runs there are, and whether one can begin: the open run is the one chosen or else the newest."""
     project = find_project(key)
     run = open_run(key, run_id)
+    opened = run.id if run else None
+    keep = gr.skip() if opened == run_id else opened  # what a visitor has chosen meanwhile stays
     if project is None or (run is None and known(project) is None):
-        words = empty("No training yet", NOTHING)
-        return [gr.update(value=words, visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", None, *_live(None)]
+        return [gr.update(value=empty("No training yet", NOTHING), visible=True), gr.update(visible=True), HIDE, HIDE, HIDE, "", keep]
     busy = {one.id for one in project.runs() if _is_busy(one)}
     training = any(gpu_runs.phase(one) or _job(one) for one in project.runs())
     return [
-        HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not training),
-        gr.update(visible=run is not None),
-        train_view.run_list(project.runs(), run.id if run else None, busy), run.id if run else None, *_live(run),
+        HIDE, HIDE, gr.update(visible=run is not None), gr.update(visible=not training), gr.update(visible=run is not None),
+        train_view.run_list(project.runs(), opened, busy), keep,
     ]  # fmt: skip
 
 
@@ -161,10 +165,10 @@ def plan(key: Any, run_id: Any, place: Any, left: Any, *choices: Any) -> tuple[s
             raise RunError(f"{count(rows.blocking, 'problem')} must be fixed in the Dataset step before training.")
         steps = settings.steps(config, chosen, rows)
         work = settings.work(chosen.base, config, steps, rows.train, chosen.embedded)
-        time = _on_gpu(key, config, chosen, work, left) if on_zero_gpu() and place != CPU else f"{_on_cpu(work)}."
+        lasts = _on_gpu(key, config, chosen, work, left) if on_zero_gpu() and place != CPU else f"{_on_cpu(work)}."
     except PipelineError as problem:
         return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
-    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {esc(time)}</p>{settings.meaning(chosen)}'
+    text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {esc(lasts)}</p>{settings.meaning(chosen)}'
     return text, settings.command(config, chosen), gr.update(interactive=True, **button)
 
 
@@ -188,7 +192,7 @@ def _on_cpu(work: tuple[str, float]) -> str:
 
 @door
 def follow(key: Any, run_id: Any, seen: Any, left: Any) -> list[Any]:
-    """What changes while a run goes on; a run between two slots gets its next one."""
+    """What is known of the open run; one between two slots gets its next one."""
     run = open_run(key, run_id)
     if run is not None and gpu_runs.phase(run) == "between":
         remaining = gpu_plan.read(left)
@@ -196,29 +200,30 @@ def follow(key: Any, run_id: Any, seen: Any, left: Any) -> list[Any]:
     return _live(run, seen)
 
 
-def _live(run: Run | None, seen: Any = "") -> list[Any]:
-    """The part that follows a run, in the order of `live` in `build`."""
+def _live(run: Run | None, seen: Any) -> list[Any]:
+    """The part that follows a run, in the order of `live` in `build`; `news` says that more than that has changed."""
     if run is None:
-        return ["", HIDE, HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), ""]
+        return ["", "", HIDE, HIDE, HIDE, HIDE, HIDE, "", HIDE, "", HIDE, "", gr.Timer(active=False), None, gr.skip()]
     job, phase, status, log, away = _job(run), gpu_runs.phase(run), run.status, run.log(), train.is_away(run)
     working = job is not None or bool(phase)
     stopped = not working and not away and status in ("paused", "failed", "new")
     kept = bool(run.checkpoints())
     rows = train_view.curve(log)
     record = gpu_runs.record(run)
-    mark = f"{run.id} {job.status if job else phase} {status} {record.slots}"
+    now = (run.id, job.status if job else phase, status, record.slots)
     last = next(reversed(_line().of_run(run.path, "train")), None)
     failed = not working and not away and (status == "failed" or (last is not None and last.status == jobs.FAILED))
     forward, out_of_gpu = "Continue" if kept else "Start", record.refusal is not None
-    here = {"value": f"{forward} on ZeroGPU" if on_zero_gpu() else forward, "variant": "secondary" if out_of_gpu else "primary"}
+    resume = {"value": f"{forward} on ZeroGPU" if on_zero_gpu() else forward, "variant": "secondary" if out_of_gpu else "primary"}
     if remote_panel.is_given(run):  # going on in a Job comes first: what it has pushed is further
-        here = {"value": f"{forward} here instead", "variant": "secondary"}
+        resume = {"value": f"{forward} here instead", "variant": "secondary"}
     figures = train_view.step_facts(log, running=working or away) if log else []
     ending = phase == "stopping" or (job is not None and job.end_at)
     return [
+        run.id,
         "" if remote_panel.is_given(run) else _state(run, job, last, phase, stopped and out_of_gpu and status != "failed"),
         gr.update(visible=status == "done" and not working),
-        gr.update(visible=stopped, **here),
+        gr.update(visible=stopped, **resume),
         gr.update(visible=stopped and on_zero_gpu(), variant="primary" if out_of_gpu else "secondary", value=f"{forward} on the CPU"),
         gr.update(visible=working, value="Stop now" if ending else "Stop"),
         gr.update(visible=stopped and kept),
@@ -228,7 +233,8 @@ def _live(run: Run | None, seen: Any = "") -> list[Any]:
         gr.update(visible=failed),
         train_view.failure_log(run, last) if failed else "",
         gr.Timer(active=working),
-        mark if mark != seen else gr.skip(),
+        now,
+        time.time() if seen and seen[0] == run.id and seen != now else gr.skip(),
     ]
 
 
@@ -341,7 +347,7 @@ def _submit(key: Any, run: Run) -> None:
 
 
 @door
-def halt(key: Any, run_id: Any) -> list[Any]:
+def halt(key: Any, run_id: Any) -> None:
     """Ask the training to finish its step and save; the second time, end it where it is."""
     run = run_of(key, run_id)
     job, phase = _job(run), gpu_runs.phase(run)
@@ -351,7 +357,6 @@ def halt(key: Any, run_id: Any) -> list[Any]:
         if job.status == jobs.RUNNING:
             run.request_stop()
         _line().stop(job, within=GRACE if job.end_at is None else 0)
-    return _live(run)
 
 
 @door
@@ -364,4 +369,4 @@ def choose(key: Any, run_id: Any, event: gr.EventData) -> Any:
     if _is_busy(run):
         raise RunError(f"{run.title} is being worked on. Stop that before deleting it.")
     run.delete()
-    return None if run_id == wanted else run_id
+    return None if run_id == wanted else gr.skip()

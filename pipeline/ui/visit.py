@@ -45,8 +45,7 @@ def card() -> None:
     gr.HTML(CARD)
     name = gr.Textbox(label="Model on the Hub", placeholder="user/name", lines=1, max_lines=1, max_length=200, elem_id="visit-name")
     button = gr.Button("Open the model", elem_id="visit-open")
-    for press in (name.submit, button.click):
-        press(clean, name, name, show_progress="hidden").success(None, name, None, js=GO)
+    gr.on([name.submit, button.click], clean, name, name, show_progress="hidden").success(None, name, None, js=GO)
 
 
 def build(page: gr.Blocks) -> None:

@@ -127,6 +127,19 @@ def picked(event: gr.EventData, key: str = "pick") -> str:
     return value if isinstance(value, str) else ""
 
 
+# -- what a browser sends, where gradio passes it on as it is
+
+
+def typed(value: Any) -> str:
+    """The text of a field; nothing for what is no text. Half a surrogate pair, which no file can hold, becomes a question mark."""
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+
+
+def whole_number(text: str) -> int | None:
+    """The number that up to eight digits spell."""
+    return int(text) if text.isdecimal() and len(text) < 9 else None
+
+
 # -- calls and replies
 
 

@@ -6,7 +6,9 @@ import json
 import re
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.late import Late
 
 expect.set_options(timeout=30_000)  # a busy machine is not a failure
 
@@ -141,3 +143,100 @@ def test_problems_are_counted_and_lead_to_their_rows(own, tmp_path):
     chip.click()
     expect(own.locator("[data-pick^='row:']")).to_have_count(1)
     expect(own.locator("[data-pick^='row:']")).to_contain_text("hall bright")
+
+
+@pytest.fixture
+def sample(page, app_url) -> Page:
+    """The sample's rows."""
+    page.goto(app_url)
+    page.get_by_role("button", name="Open the sample").click()
+    expect(page.locator(".pager")).to_contain_text("of 300")
+    return page
+
+
+@pytest.fixture
+def late(sample, app_url) -> Late:
+    """What the step shows has been asked for once more, and the answer is on its way."""
+    late = Late(sample, app_url, "tool-form")
+    sample.get_by_role("tab", name=re.compile("^Train")).click()
+    expect(sample.locator("#train-plan")).to_contain_text("steps over")
+    sample.get_by_role("tab", name=re.compile("^Dataset")).click()
+    late.wait()
+    return late
+
+
+def test_an_answer_that_comes_late_does_not_undo_a_search(sample, late):
+    search = sample.get_by_label("Search in requests and answers")
+    search.fill("pasta")
+    others = sample.locator("table.rows tbody tr").filter(has_not_text="pasta")
+    expect(others).to_have_count(0)
+    with sample.expect_response(late.asked_again):
+        late.come()
+    expect(search).to_have_value("pasta")
+    expect(others).to_have_count(0)
+
+
+def test_an_answer_that_comes_late_does_not_close_a_row_or_turn_back_a_page(sample, late):
+    sample.get_by_role("button", name="Next", exact=True).click()
+    expect(sample.locator(".pager")).to_contain_text("16 to 30")
+    sample.locator("[data-pick='row:20']").click()
+    expect(sample.get_by_text("What the model reads")).to_be_visible()
+    with sample.expect_response(late.asked_again):
+        late.come()
+    expect(sample.locator(".pager")).to_contain_text("16 to 30")
+    expect(sample.get_by_text("What the model reads")).to_be_visible()
+
+
+def test_the_form_that_was_opened_before_the_page_was_answered_stays_open(page, app_url):
+    page.goto(app_url)
+    late = Late(page, app_url, "tool-form")
+    page.get_by_role("button", name="Open the sample").click()
+    late.wait()
+    page.get_by_role("button", name="Import", exact=True).click()
+    page.get_by_label("Or paste them").fill("[]")
+    late.come()
+    expect(page.locator(".pager")).to_contain_text("of 300")
+    expect(page.get_by_label("Or paste them")).to_have_value("[]")
+
+
+def test_what_is_typed_while_a_form_is_being_saved_stays_if_it_cannot_be(sample):
+    sample.get_by_role("button", name="Add an example").click()
+    request = sample.get_by_label("What a person says")
+    request.fill("light")
+    held: list[Route] = []
+    sample.route("**/gradio_api/queue/join**", lambda route: held.append(route))
+    with sample.expect_request("**/gradio_api/queue/join**"):
+        sample.get_by_role("button", name="Save the example").click()
+    request.fill("light in the hall")
+    for route in held:
+        route.continue_()
+    expect(sample.locator("#example-form")).to_contain_text("needs an answer")
+    expect(request).to_have_value("light in the hall")
+
+
+def test_what_a_form_saves_is_the_row_that_it_shows(sample):
+    """Another row's Edit was clicked, the page has not been answered yet, and the first one's form is saved."""
+    for row in (0, 1):
+        sample.locator(f"[data-pick='row:{row}']").click()
+        expect(sample.locator(f"[data-event='edit'][data-pick='{row}']")).to_be_visible()
+        sample.locator(f"[data-event='edit'][data-pick='{row}']").click()
+        if row == 0:
+            expect(sample.locator("#example-form")).to_contain_text("Row 1")
+            sample.route("**/gradio_api/queue/data**", lambda route: None)  # answers of the queue stay away
+    with sample.expect_request("**/gradio_api/queue/join**") as asked:
+        sample.get_by_role("button", name="Save the example").click()
+    assert any(str(value).startswith("0:") for value in asked.value.post_data_json["data"])
+
+
+def test_an_import_leaves_one_main_button(own, tmp_path):
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"user_content": "hall on", "tool_name": "set_light", "tool_arguments": "{\\"room\\": \\"hall\\", \\"on\\": true}"}\n')
+    paste_tools(own)
+    choose(own, "File with examples", file)
+    expect(own.locator("button.primary:visible")).to_have_text(["Import these"])
+    own.get_by_role("button", name="Import these").click()
+    expect(own.locator(".facts")).to_contain_text("rows read")
+    expect(own.get_by_role("button", name="Import these")).to_be_hidden()
+    expect(own.locator("button.primary:visible")).to_have_text(["Next: train a model"])
+    own.get_by_role("button", name="Close this report").click()
+    expect(own.locator(".facts")).to_have_count(0)
