@@ -85,6 +85,16 @@ def _move_pending(folder: Path) -> None:
         pending.rmdir()
 
 
+def link(source: Path, target: Path) -> None:
+    """A second name for a file that is never written into, which costs no disk; a copy where there are none. Raises OSError."""
+    try:
+        os.link(source, target)
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError:  # another file system, or one without second names
+        shutil.copyfile(source, target)
+
+
 def remove(folder: Path) -> None:
     """Delete a folder: first the name, then what is in it, so that nothing half-deleted is ever found. Raises OSError."""
     doomed = folder.with_name(f".deleted-{secrets.token_hex(4)}")

@@ -132,3 +132,20 @@ def test_work_that_a_killed_process_left_is_cleared_away_and_that_of_a_living_on
         with work_folder(tmp_path) as another:
             assert mine.is_dir() and another.is_dir() and repr(born(os.getpid())) in mine.name
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_name_or_a_copy_where_there_are_none(tmp_path, monkeypatch):
+    from pipeline.files import link
+
+    (tmp_path / "a").write_bytes(b"whole")
+    link(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").samefile(tmp_path / "a")
+    with pytest.raises(FileNotFoundError):
+        link(tmp_path / "none", tmp_path / "c")
+
+    def refused(source, target):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    link(tmp_path / "a", tmp_path / "c")
+    assert (tmp_path / "c").read_bytes() == b"whole" and not (tmp_path / "c").samefile(tmp_path / "a")

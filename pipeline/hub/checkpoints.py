@@ -22,7 +22,7 @@ from typing import Any
 from pipeline import dataset as datasets
 from pipeline.config import TrainConfig
 from pipeline.errors import HubError, RunError
-from pipeline.files import write_atomic
+from pipeline.files import link, write_atomic
 from pipeline.hub import account, client, job_lines, repo_id, sentences
 from pipeline.hub.parcel import Item, own
 from pipeline.hub.push import Pushed, look, push_items
@@ -76,7 +76,8 @@ def push_checkpoint(run: Run, repo: str, token: str | None, progress: Progress |
     try:
         if run.last_checkpoint is None:
             raise HubError(f"{run.title} has no whole checkpoint yet; one is made every {run.config.save_steps} steps.")
-        step, items = hold(run, held)
+        with sentences(f"Keeping {run.title}"):
+            step, items = hold(run, held)
         items.append(Item("README.md", "card", CARD.format(repo=repo).encode()))
         stale = [name for name in there.files if name.startswith("run/")] if there else []
         return push_items(
@@ -162,7 +163,7 @@ def hold(run: Run, held: Path, **changes: Any) -> tuple[int, list[Item]]:
                 break
             for name in STATE:
                 if (last.path / name).exists():
-                    os.link(own(last.path / name, run.path), held / name)
+                    link(own(last.path / name, run.path), held / name)
             if (held / COMPLETE).exists():
                 break
         except FileNotFoundError:  # the training has just removed it for a newer one

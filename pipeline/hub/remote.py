@@ -196,7 +196,8 @@ def _start(run: Run, planned: Plan, token: str, report: Progress, options: Mappi
         items.append(Item("README.md", "job", CARD.format(title=run.title).encode()))
         held = run.path / f".sent.{secrets.token_hex(4)}.partial"
         try:
-            step, mine = checkpoints.hold(run, held, config=shared_config(run.config, flavor.processes).to_json())
+            with hub.sentences(f"Packing {run.title}"):
+                step, mine = checkpoints.hold(run, held, config=shared_config(run.config, flavor.processes).to_json())
             there = _there(planned.repo, token) if ours else None
             is_further = there is None or step > there  # than what an earlier Job has left there
             pushed = push_items(

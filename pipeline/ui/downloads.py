@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-import shutil
 import zipfile
 from contextlib import suppress
 from pathlib import Path
 
 from gradio.utils import get_upload_folder
 
+from pipeline.files import link
 from pipeline.runs import Project
 
 LEFT_OUT = "checkpoints"
@@ -37,10 +37,7 @@ def hand_over(path: Path, session: str, mark: str) -> str:
             if path.is_dir():
                 _zip(path, beside)
             else:
-                try:
-                    os.link(path, beside)  # a second name costs no disk; artifacts are replaced by renaming, never written into
-                except OSError:  # another file system
-                    shutil.copyfile(path, beside)
+                link(path, beside)  # artifacts are replaced by renaming
             os.replace(beside, target)
         finally:
             beside.unlink(missing_ok=True)
