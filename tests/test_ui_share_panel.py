@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.errors import ExportError, RunError
 from pipeline.hub import demo
+from pipeline.hub.push import Existing
 from pipeline.runs import Run, Workspace
 from pipeline.ui import jobs, share_panel
 from pipeline.ui.errands import Errand
@@ -33,13 +34,13 @@ def visitor(tmp_path, monkeypatch):
 
 def test_nothing_is_shown_before_there_is_a_model(tmp_path, monkeypatch):
     monkeypatch.setenv("STUDIO_WORKSPACE", str(tmp_path))
-    shown = share_panel.show(None, None, None, None)
-    assert shown[0]["visible"] is False and len(shown) == 12
+    shown = share_panel.show(None, None, None, "", None, None)
+    assert shown[0]["visible"] is False and len(shown) == 14
 
 
 def test_who_is_not_signed_in_reads_why_and_may_take_the_folder(visitor):
     key, run = visitor
-    panel, title, name, state, share, take, done, *_ = share_panel.show(key, None, run.id, None)
+    panel, title, name, state, share, _, _, take, done, *_ = share_panel.show(key, None, run.id, "", None, None)
     assert panel.visible and (title, name) == ("My lamps", "my-lamps-demo") and "The .zip needs no account." in state
     assert share.interactive is False and take.interactive is False and done.visible is False
     with pytest.raises(gr.Error, match="does not use its owner"):
@@ -50,9 +51,9 @@ def test_who_is_not_signed_in_reads_why_and_may_take_the_folder(visitor):
 
 def test_what_is_typed_or_emptied_is_not_overwritten(visitor):
     key, run = visitor
-    *first, mark = share_panel.show(key, VISITOR, run.id, None)
+    *first, mark = share_panel.show(key, VISITOR, run.id, "", None, None)
     assert first[1:3] == ["My lamps", "my-lamps-demo"]
-    shown = share_panel.show(key, VISITOR, run.id, mark)
+    shown = share_panel.show(key, VISITOR, run.id, "", mark, None)
     assert shown[1] == gr.skip() and shown[2] == gr.skip() and "is made first" in shown[3] and shown[4].interactive
 
 
@@ -73,9 +74,9 @@ def test_it_is_followed_while_it_is_shared_and_afterwards(visitor, monkeypatch):
     key, run = visitor
     asked, begun, go = [], threading.Event(), threading.Event()
 
-    def share(run, repo, token, *, private, title, progress):
+    def share(run, repo, token, *, private, overwrite, parent, title, progress):
         progress(0.5, "Sending x")
-        asked.append((repo, token, private, title))
+        asked.append((repo, token, private, overwrite, parent, title))
         begun.set()
         go.wait(10)
         made = demo.Shared(repo, f"https://huggingface.co/spaces/{repo}", demo.site(repo), demo.embed(demo.site(repo)), "c" * 40, private)
@@ -84,21 +85,41 @@ def test_it_is_followed_while_it_is_shared_and_afterwards(visitor, monkeypatch):
 
     monkeypatch.setattr(share_panel.hub, "account", lambda token: share_panel.hub.Account("alice"))
     monkeypatch.setattr(share_panel.demo, "share", share)
+    monkeypatch.setattr(share_panel.demo, "in_the_way", lambda run, repo, token: None)
     monkeypatch.setattr(share_panel, "_job_for_file", lambda run, session: None)
     share_panel.begin(key, VISITOR, run.id, "Lamps", "lamp", True)
     (errand,) = share_panel._errands.values()
     assert begun.wait(10)
     with pytest.raises(gr.Error, match="being shared already"):
         share_panel.begin(key, VISITOR, run.id, "Lamps", "lamp", True)
-    shown = share_panel.show(key, VISITOR, run.id, key["project"])
-    assert "Sending x" in shown[3] and shown[4].interactive is False and shown[10].active
+    shown = share_panel.show(key, VISITOR, run.id, "lamp", key["project"], None)
+    assert "Sending x" in shown[3] and shown[4].interactive is False and shown[12].active
     go.set()
     errand.over.wait(10)
-    assert asked == [("alice/lamp", "hf_canary", True, "Lamps")]
-    shown = share_panel.show(key, VISITOR, run.id, key["project"])
-    assert shown[6].visible and "seen by nobody else" in shown[7] and shown[8].visible and shown[9].visible is False and not shown[10].active
+    assert asked == [("alice/lamp", "hf_canary", True, False, None, "Lamps")]
+    shown = share_panel.show(key, VISITOR, run.id, "lamp", key["project"], None)
+    *_, done, link, publish, code, timer, _ = shown
+    assert done.visible and "seen by nobody else" in link and publish.visible and code.visible is False and not timer.active
     assert "hf_canary" not in repr(vars(errand))
     assert not [file for file in run.path.rglob("*.json") if "hf_canary" in file.read_text("utf-8")]
+
+
+def test_a_space_in_the_way_is_asked_about_and_changed_only_as_it_was_then(visitor, monkeypatch):
+    key, run = visitor
+    there, begun = Existing("alice/lamp", "c" * 40, True, ("app.py",), "", "space"), []
+    monkeypatch.setattr(share_panel.hub, "account", lambda token: share_panel.hub.Account("alice"))
+    monkeypatch.setattr(share_panel.demo, "in_the_way", lambda run, repo, token: there)
+    monkeypatch.setattr(share_panel, "_start", lambda *given: begun.append(given[-1]))
+    asked = share_panel.begin(key, VISITOR, run.id, "", "lamp", True)
+    assert asked is there and begun == []
+    _, _, _, state, share, confirm, back, *_ = share_panel.show(key, VISITOR, run.id, "lamp", key["project"], asked)
+    assert "alice/lamp exists already" in state and confirm.visible and back.visible and not share.visible
+    _, _, _, state, share, confirm, *_ = share_panel.show(key, VISITOR, run.id, "other", key["project"], asked)
+    assert "exists already" not in state and share.visible and not confirm.visible
+    with pytest.raises(gr.Error, match="The name has changed"):
+        share_panel.overwrite(key, VISITOR, run.id, "", "other", True, asked)
+    share_panel.overwrite(key, VISITOR, run.id, "", "lamp", True, asked)
+    assert begun == ["c" * 40]
 
 
 class Line:

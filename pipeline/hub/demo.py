@@ -24,7 +24,7 @@ from pipeline.errors import ExportError, HubError
 from pipeline.examples import conversation, to_try
 from pipeline.export import Artifact, card
 from pipeline.files import write_atomic
-from pipeline.hub.push import last, look, push_folder
+from pipeline.hub.push import Existing, last, look, push_folder
 from pipeline.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,13 +152,13 @@ def _version(package: str) -> str:
 
 def share(
     run: Run, name: str, token: str, *, private: bool = True, owner: str | None = None, overwrite: bool = False,
-    title: str = "", model_page: str | None = None, progress: Progress | None = None,
+    parent: str | None = None, title: str = "", model_page: str | None = None, progress: Progress | None = None,
 ) -> Shared:  # fmt: skip
     """The demo of a run as a Space `name` of the token's account, or of an organization of it (`owner`, or before a slash in `name`).
 
     Private unless told otherwise: a private demo is seen by nobody else. The same run's demo is brought up to date if nobody has changed it
-    meanwhile, and made public if that is asked for now; any other Space is changed with `overwrite` only. Raises HubError, and
-    ExportError as `write` does.
+    meanwhile, and made public if that is asked for now; any other Space is changed with `overwrite` only, and with `parent` only if that
+    is its newest commit. Raises HubError, and ExportError as `write` does.
     """
     progress = progress or (lambda fraction, message: None)
     repo = hub.repo_id(hub.account(token), name, owner)
@@ -170,13 +170,21 @@ def share(
         made = write(run, Path(folder) / "demo", lambda done, message: progress(0.5 * done, message), title=title, model_page=page)
         pushed = push_folder(
             made, repo, token, repo_type="space", space_sdk="gradio", private=existing.private if existing else private,
-            message=f"Demo of {run.title}", overwrite=overwrite or mine is not None, parent=None if overwrite else mine,
+            message=f"Demo of {run.title}", overwrite=overwrite or mine is not None, parent=parent if overwrite else mine,
             progress=lambda done, message: progress(0.5 + 0.5 * done, message),
         )  # fmt: skip
     address = site(repo)
     result = Shared(repo, pushed.url, address, embed(address), pushed.commit, pushed.private)
     _remember(run, result)
     return publish(run, token) if result.private and not private else result
+
+
+def in_the_way(run: Run, repo: str, token: str) -> Existing | None:
+    """The Space of that name as it is now, if `share` would change it with `overwrite` only. Raises HubError."""
+    there, before = look(repo, token, "space"), shared(run)
+    if there is None or there.is_new or (before and (before.repo, before.commit) == (repo, there.commit)):
+        return None
+    return there
 
 
 def _page_of_model(run: Run) -> str | None:

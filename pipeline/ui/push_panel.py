@@ -105,11 +105,11 @@ def show(
     who, why = _who(oauth)
     owners = list(who.owners) if who else []
     wanted = [part for part in sizes if part in (parts or ())]
-    question = not busy and asked is not None and who is not None and asked.repo == _repo(who, name, owner)
+    questioned = not busy and asked is not None and who is not None and asked.repo == named(who, name, owner)
     if busy:
         state = bar(errand.fraction, STOPPING if errand.stopping else errand.message)
-    elif question:
-        state = _question(asked)
+    elif questioned:
+        state = question(asked, "Push into it?")
     elif errand is not None and errand.stopped:
         state = headline("The push was stopped", STOPPED)
     elif errand is not None and errand.error:
@@ -121,8 +121,8 @@ def show(
         gr.Column(visible=True), gr.Dropdown(choices=owners, **proposed, visible=len(owners) > 0, interactive=not busy),
         gr.skip() if shown == project.id else made.repo.partition("/")[2] if made else hub.slug(project.title),
         gr.CheckboxGroup([(f"{PARTS[part]}, {size(sizes[part])}", part) for part in sizes], interactive=not busy), state,
-        gr.Button("Push again" if made else "Push to the Hub", interactive=bool(who and wanted), visible=not question and not busy),
-        gr.Button(visible=question), gr.Button(visible=question), gr.Button(visible=busy, interactive=not (busy and errand.stopping)),
+        gr.Button("Push again" if made else "Push to the Hub", interactive=bool(who and wanted), visible=not questioned and not busy),
+        gr.Button(visible=questioned), gr.Button(visible=questioned), gr.Button(visible=busy, interactive=not (busy and errand.stopping)),
         _link(made) if made and not busy else "", gr.Timer(active=busy),
         project.id,
     ]  # fmt: skip
@@ -132,7 +132,7 @@ def show(
 def card_of(key: Any, run_id: Any, parts: Any) -> str:
     """The model card as it would be pushed."""
     run = next((one for one in trained_runs(find_project(key)) if one.id == run_id), None)
-    return parcel.card(run, _named(run, parts)) if run and parts else ""
+    return parcel.card(run, _parts(run, parts)) if run and parts else ""
 
 
 def _who(oauth: gr.OAuthToken | None) -> tuple[hub.Account | None, str]:
@@ -149,7 +149,7 @@ def _owner(owners: list[str], made: Pushed | None) -> str | None:
     return before if before in owners else next(iter(owners), None)
 
 
-def _repo(who: hub.Account, name: Any, owner: Any) -> str | None:
+def named(who: hub.Account, name: Any, owner: Any = None) -> str | None:
     """The repository that the form names; None if it names none."""
     try:
         return hub.repo_id(who, str(name or ""), str(owner) if owner else None)
@@ -163,13 +163,14 @@ def _before(run: Run, parts: list[str], sizes: dict[str, int]) -> str:
     return f"{size(sum(sizes[part] for part in parts))} in all, with the card, its terms and your functions."
 
 
-def _question(there: Existing) -> str:
+def question(there: Existing, asks: str) -> str:
+    """What a repository holds that is in the way, and the question `asks` about it."""
     words = (
         f"It is {'private' if there.private else 'public'} and holds {count(len(there.files), 'file')}"
         f"{f', last changed on {there.changed} UTC' if there.changed else ''}. Files of the same name are replaced, others stay. What is "
         "replaced can be found in its history."
     )
-    return headline(f"{there.repo} exists already. Push into it?", words)
+    return headline(f"{there.repo} exists already. {asks}", words)
 
 
 def _link(made: Pushed) -> str:
@@ -192,7 +193,7 @@ def begin(
     there = look(repo, token)
     if there is not None and not there.is_new:
         return there
-    _start(key, run, token, repo, _named(run, parts), private is not False, None)
+    _start(key, run, token, repo, _parts(run, parts), private is not False, None)
     return None
 
 
@@ -205,7 +206,7 @@ def overwrite(
     repo = hub.repo_id(hub.account(token), str(name or ""), str(owner) if owner else None)
     if asked is None or asked.repo != repo:
         raise PipelineError("The name has changed since the question was asked. Push once more.")
-    _start(key, run, token, repo, _named(run, parts), private is not False, asked.commit)
+    _start(key, run, token, repo, _parts(run, parts), private is not False, asked.commit)
 
 
 @door
@@ -230,7 +231,7 @@ def _start(key: Any, run: Run, token: str, repo: str, parts: tuple[str, ...], pr
     )
 
 
-def _named(run: Run, parts: Any) -> tuple[str, ...]:
+def _parts(run: Run, parts: Any) -> tuple[str, ...]:
     """What a client sent, as parts that the run has: a tick for a part that is not there is not seen. Raises PipelineError."""
     there = parcel.available(run)
     if not isinstance(parts, list) or any(part not in parcel.PARTS for part in parts) or not set(parts) & set(there):

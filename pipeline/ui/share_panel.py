@@ -16,12 +16,14 @@ import gradio as gr
 from pipeline import export, hub
 from pipeline.errors import ExportError, PipelineError
 from pipeline.hub import demo
+from pipeline.hub.push import Existing
 from pipeline.runs import Run
 from pipeline.ui import account, jobs
 from pipeline.ui.downloads import hand_over
 from pipeline.ui.due import Due
 from pipeline.ui.errands import EVERY, Errand
 from pipeline.ui.jobs import Job
+from pipeline.ui.push_panel import named, question
 from pipeline.ui.session import SHOWING, Page, find_project, run_of, workspace
 from pipeline.ui.state import trained_runs
 from pipeline.ui.widgets import door, esc, note
@@ -46,7 +48,7 @@ _errands: dict[str, Errand] = {}
 
 def build(page: Page, run_id: gr.Dropdown) -> None:
     """Place the panel inside the export step, and wire it. `run_id` is the run that the step shows."""
-    due, timer, shown = Due(), gr.Timer(1.0, active=False), gr.State(None)
+    due, timer, shown, asked = Due(), gr.Timer(1.0, active=False), gr.State(None), gr.State(None)
     with gr.Column(elem_classes="card", elem_id="share", visible=False) as panel:
         gr.HTML(HEAD)
         with gr.Row():
@@ -59,6 +61,8 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
         state = gr.HTML(elem_id="share-state")
         with gr.Row(elem_classes="actions"):
             share = gr.Button("Share the demo", elem_id="share-go")
+            confirm = gr.Button("Replace the files", variant="primary", visible=False, elem_id="share-confirm")
+            back = gr.Button("Leave it as it is", visible=False, elem_id="share-back")
             publish = gr.Button("Let everybody see it", visible=False, elem_id="share-publish")
             take = gr.Button("Download it as a .zip", elem_id="share-zip")
         file = gr.DownloadButton("The folder", elem_id="share-file")  # clicked by SAVE, never seen
@@ -69,39 +73,46 @@ def build(page: Page, run_id: gr.Dropdown) -> None:
                 wrap_lines=True, elem_id="share-embed",
             )  # fmt: skip
 
-    live = [panel, title, name, state, share, take, done, link, publish, code, timer, shown]
-    due.on(page.ticks["export"].change, run_id.change, timer.tick)
-    due.asks(show, [page.key, run_id, shown], live)
-    share.click(begin, [page.key, run_id, title, name, private], **SHOWING).success(**page.touch())
+    live = [panel, title, name, state, share, confirm, back, take, done, link, publish, code, timer, shown]
+    form = [page.key, run_id, title, name, private]
+    due.on(page.ticks["export"].change, run_id.change, timer.tick, name.input)
+    due.asks(show, [page.key, run_id, name, shown, asked], live)
+    share.click(begin, form, asked, **SHOWING).success(**page.touch())
+    confirm.click(overwrite, [*form, asked], asked, **SHOWING).success(**page.touch())
+    back.click(lambda: None, None, asked, show_progress="hidden").then(**due.again)
     publish.click(let_everybody_see, [page.key, run_id], **SHOWING).success(**due.again)
     take.click(take_home, [page.key, run_id, title], file).success(None, None, None, js=SAVE)
 
 
 @door
-def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, shown: Any) -> list[Any]:
-    """The panel for the run that is shown: nothing, the way to share, how far it is, or where it can be seen.
+def show(key: Any, oauth: gr.OAuthToken | None, run_id: Any, name: Any, shown: Any, asked: Existing | None) -> list[Any]:
+    """The panel for the run that is shown: nothing, the way to share, a question, how far it is, or where it can be seen.
 
     Title and name are proposed once a project: `shown` is the one for which they were.
     """
     project = find_project(key)
     runs = trained_runs(project)
     if not runs:
-        return [HIDE, *[gr.skip()] * 9, gr.Timer(active=False), None]
+        return [HIDE, *[gr.skip()] * 11, gr.Timer(active=False), None]
     run = next((one for one in runs if one.id == run_id), runs[0])
     errand, made = _errands.get(str(run.path)), demo.shared(run)
     busy = errand is not None and not errand.over.is_set()
     file = demo.file_of(run)
+    questioned = not busy and asked is not None and asked.repo == _repo(oauth, name)
     if busy:
         state = bar(errand.fraction, errand.message)
+    elif questioned:
+        state = question(asked, "Put the demo into it?")
     elif errand is not None and errand.error:
         state = headline("The demo was not shared", errand.error, "bad")
     else:
         state = _before(oauth, file)
     ready = not busy and account.token(oauth) is not None
-    title, name = (gr.skip(), gr.skip()) if shown == project.id else (project.title, f"{hub.slug(project.title)}-demo")
+    title, proposed = (gr.skip(), gr.skip()) if shown == project.id else (project.title, f"{hub.slug(project.title)}-demo")
     return [
-        gr.Column(visible=True), title, name, state,
-        gr.Button("Share it again" if made and not busy else "Share the demo", interactive=ready), gr.Button(interactive=file is not None),
+        gr.Column(visible=True), title, proposed, state,
+        gr.Button("Share it again" if made and not busy else "Share the demo", interactive=ready, visible=not questioned),
+        gr.Button(visible=questioned), gr.Button(visible=questioned), gr.Button(interactive=file is not None),
         gr.Column(visible=made is not None), _link(made) if made else "", gr.Button(visible=bool(made and made.private and ready)),
         gr.Code(made.embed if made else "", visible=bool(made and not made.private)), gr.Timer(active=busy), project.id,
     ]  # fmt: skip
@@ -129,14 +140,41 @@ def _link(made: demo.Shared) -> str:
     )
 
 
+def _repo(oauth: gr.OAuthToken | None, name: Any) -> str | None:
+    """The Space that the form names; None if it names none."""
+    try:
+        return named(hub.account(account.token(oauth)), name)
+    except PipelineError:
+        return None
+
+
 @door
-def begin(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: Any, private: Any) -> None:
-    """Start sharing the demo of this run."""
+def begin(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: Any, private: Any) -> Existing | None:
+    """Start sharing the demo of this run; where another Space, or one that was changed on the Hub, has its name, ask first."""
     run, token = _run(key, run_id), account.need_token(oauth)
+    repo = hub.repo_id(hub.account(token), str(name or ""))
+    there = demo.in_the_way(run, repo, token)
+    if there is None:
+        _start(key, run, token, repo, title, private, None)
+    return there
+
+
+@door
+def overwrite(
+    key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: Any, private: Any, asked: Existing | None
+) -> None:
+    """Start sharing into the Space that the question was about, as it was then."""
+    run, token = _run(key, run_id), account.need_token(oauth)
+    repo = hub.repo_id(hub.account(token), str(name or ""))
+    if asked is None or asked.repo != repo:
+        raise PipelineError("The name has changed since the question was asked. Share it once more.")
+    _start(key, run, token, repo, title, private, asked.commit)
+
+
+def _start(key: Any, run: Run, token: str, repo: str, title: Any, private: Any, parent: str | None) -> None:
     now = _errands.get(str(run.path))
     if now is not None and not now.over.is_set():
         raise PipelineError("This demo is being shared already; wait for the end.")
-    repo = hub.repo_id(hub.account(token), str(name or ""))
     job = _job_for_file(run, key["session"])
 
     def work(progress: Any) -> demo.Shared:
@@ -146,7 +184,10 @@ def begin(key: Any, oauth: gr.OAuthToken | None, run_id: Any, title: Any, name: 
         def rest(done: float, message: str) -> None:
             progress(0.5 + 0.5 * done, message)
 
-        return demo.share(run, repo, token, private=private is not False, title=str(title or ""), progress=rest)
+        return demo.share(
+            run, repo, token, private=private is not False, overwrite=parent is not None, parent=parent, title=str(title or ""),
+            progress=rest,
+        )  # fmt: skip
 
     _errands[str(run.path)] = Errand(work)
 

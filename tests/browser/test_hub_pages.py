@@ -42,6 +42,20 @@ def visitor(page):
     return page
 
 
+@pytest.fixture
+def panel(visitor, at_alices, exported_run):
+    """The panel that shares a demo, in the export step of a sample project whose one run has its file."""
+    visitor.goto(at_alices.url)
+    visitor.get_by_role("button", name="Open the sample").click()
+    expect(visitor.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples", timeout=SLOW)
+    run = project_of(visitor, at_alices.workspace).path / "runs" / "abcdef12"
+    shutil.copytree(exported_run.path, run, ignore=shutil.ignore_patterns(".cache"))
+    visitor.get_by_role("tab", name=re.compile("^Export")).click()
+    found = visitor.locator("#share")
+    expect(found.get_by_label("Name of the Space")).to_have_value("sample-demo", timeout=SLOW)
+    return found
+
+
 def test_the_third_card_opens_a_public_model_and_nothing_else(visitor, at_alices, hub):
     visitor.goto(at_alices.url)
     visitor.get_by_label("Model on the Hub").fill("https://huggingface.co/alice/lamp/tree/main")
@@ -73,15 +87,7 @@ def test_what_cannot_be_opened_says_why(visitor, at_alices, name, sentence):
     expect(visitor.get_by_role("button", name="Open the sample")).to_be_visible(timeout=SLOW)
 
 
-def test_a_demo_is_shared_privately_then_with_everybody_and_taken_home(visitor, at_alices, hub, alice, exported_run):
-    visitor.goto(at_alices.url)
-    visitor.get_by_role("button", name="Open the sample").click()
-    expect(visitor.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples", timeout=SLOW)
-    run = project_of(visitor, at_alices.workspace).path / "runs" / "abcdef12"
-    shutil.copytree(exported_run.path, run, ignore=shutil.ignore_patterns(".cache"))
-    visitor.get_by_role("tab", name=re.compile("^Export")).click()
-    panel = visitor.locator("#share")
-    expect(panel.get_by_label("Name of the Space")).to_have_value("sample-demo", timeout=SLOW)
+def test_a_demo_is_shared_privately_then_with_everybody_and_taken_home(visitor, panel, at_alices, hub, alice, exported_run):
     panel.get_by_label("Title").fill(EVIL)
     panel.get_by_role("button", name="Share the demo").click()
     expect(panel.locator("#share-link")).to_contain_text("seen by nobody else", timeout=SLOW)
@@ -100,21 +106,24 @@ def test_a_demo_is_shared_privately_then_with_everybody_and_taken_home(visitor, 
 
     visitor.reload()
     expect(panel.locator("#share-link")).to_contain_text("Everybody can see it", timeout=SLOW)
+    theirs = space.commit("by somebody else", {**space.files, "notes.txt": hub.store("notes.txt", b"mine")})
+    panel.get_by_role("button", name="Share it again").click()
+    expect(panel.locator("#share-state")).to_contain_text("alice/sample-demo exists already. Put the demo into it?", timeout=SLOW)
+    panel.get_by_role("button", name="Leave it as it is").click()
+    expect(panel.get_by_role("button", name="Share it again")).to_be_visible(timeout=SLOW)
+    assert space.sha == theirs
+    panel.get_by_role("button", name="Share it again").click()
+    panel.get_by_role("button", name="Replace the files").click()
+    expect(panel.locator("#share-state")).to_contain_text("The model's file has", timeout=SLOW)
+    assert space.sha != theirs and "notes.txt" in space.files
+
     visitor.set_viewport_size({"width": 390, "height": 844})
     assert visitor.evaluate("document.documentElement.scrollWidth") <= 390
     assert hub.leaks() == [] and alice not in at_alices.log_text() and alice not in visitor.content()
     assert not [file for file in at_alices.workspace.rglob("*") if file.is_file() and alice.encode() in file.read_bytes()]
 
 
-def test_a_name_of_somebody_else_is_refused_in_a_sentence(visitor, at_alices, exported_run):
-    visitor.goto(at_alices.url)
-    visitor.get_by_role("button", name="Open the sample").click()
-    expect(visitor.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples", timeout=SLOW)
-    run = project_of(visitor, at_alices.workspace).path / "runs" / "abcdef12"
-    shutil.copytree(exported_run.path, run, ignore=shutil.ignore_patterns(".cache"))
-    visitor.get_by_role("tab", name=re.compile("^Export")).click()
-    panel = visitor.locator("#share")
-    expect(panel.get_by_label("Name of the Space")).to_have_value("sample-demo", timeout=SLOW)
+def test_a_name_of_somebody_else_is_refused_in_a_sentence(visitor, panel):
     panel.get_by_label("Name of the Space").fill("bob/demo")
     panel.get_by_role("button", name="Share the demo").click()
     expect(visitor.get_by_test_id("toast-body")).to_contain_text("bob is not alice nor an organization", timeout=SLOW)
