@@ -43,6 +43,11 @@ DESTINATIONS = (
         (("8 bit (recommended)", "q8_0"), (FOUR, "q4_0"), ("16 bit: twice the size", "float16")), "shell",
     ),
     Destination(
+        "tflite", "LiteRT by itself", "the bare model, .tflite",
+        "For runtimes and tools of your own, which bring tokenizer, cache and stop tokens. An app takes one of the first two.",
+        LITERT, "python",
+    ),
+    Destination(
         "merged", "Python", "merged weights, .safetensors",
         "For transformers, vLLM and further training: the checkpoint as Hugging Face lays it out, in one archive.",
         (("as trained", ""),), "python",

@@ -20,6 +20,7 @@ from pipeline.ui.work_view import headline, size
 
 
 def card_head(destination: Destination) -> str:
+    """Whom a file is for, what it is, what it is good for."""
     return (
         f'<div class="card-head"><h2>{esc(destination.title)}</h2><p class="file">{esc(destination.file)}</p>'
         f"<p>{esc(destination.purpose)}</p></div>"
@@ -113,6 +114,7 @@ def _outcome(job: Job) -> str:
 
 
 def not_made(expected: float, seconds: str) -> str:
+    """What is known of a file before it is made: its bytes, about, and a sentence on how long it takes."""
     return f'<p class="note">About {esc(size(expected))}. {esc(seconds)}</p>'
 
 
