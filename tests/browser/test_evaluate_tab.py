@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 
 from pipeline.scores import compare
 from tests.browser.fake_runs import EVIL, add_failed_job, add_report, make_run, shown
+from tests.browser.late import Late
 
 
 @pytest.fixture
@@ -90,8 +91,28 @@ def test_failures_come_first_and_the_filter_narrows(evaluate):
     expect(rows).to_have_count(30)
 
 
+def test_a_choice_made_while_an_answer_is_on_its_way_stays(evaluate, project, app_url):
+    rows, picker = evaluate.locator("#evaluate-rows tbody tr"), evaluate.locator("#evaluate-run input")
+    other = make_run(project, "Run 2")
+    reports = [add_report(other, "base", 0.2), add_report(other, "tuned", 0.5)]
+    shown(evaluate, "Evaluate")
+    expect(picker).to_have_value("Run 1")
+    late = Late(evaluate, app_url, writes="evaluate-run")
+    shown(evaluate, "Evaluate")
+    late.wait()
+    picker.click()
+    evaluate.get_by_role("option", name="Run 2").click()
+    evaluate.get_by_label("Wrong", exact=True).check()
+    late.come()
+    expect(evaluate.locator("#evaluate-score .big")).to_contain_text(percent(reports[1].exact_match))
+    expect(rows).to_have_count(30 - reports[1].verdicts["correct"])
+    expect(picker).to_have_value("Run 2")
+    expect(evaluate.get_by_label("Wrong", exact=True)).to_be_checked()
+    evaluate.get_by_label("All, failures first").check()
+
+
 def test_what_differs_is_marked_and_text_of_strangers_is_only_text(evaluate):
-    assert evaluate.locator("#evaluate-rows mark").count() > 0
+    expect(evaluate.locator("#evaluate-rows mark").first).to_be_visible()
     expect(evaluate.locator("#evaluate-rows")).to_contain_text(EVIL)
     assert evaluate.locator("#evaluate-rows img").count() == 0
     assert evaluate.title() == "FunctionGemma Studio"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.fake_runs import add_artifact, add_checkpoint, add_report, make_run, project_of, shown
+from tests.browser.late import Late
 from tests.local_hub import LocalHub
 
 
@@ -73,6 +75,29 @@ def test_a_run_is_pushed_into_a_new_private_repository(opened, hub, alice):
     picture(page, "push-after")
 
 
+def test_what_is_set_while_an_answer_is_on_its_way_stays(opened, at_alices):
+    page, _ = opened
+    name, state = page.locator("#push-name textarea, #push-name input").first, page.locator("#push-state")
+    weights = page.locator("#push-parts").get_by_role("checkbox", name=re.compile("^Model"))
+    public, private = (page.locator("#push-who").get_by_role("radio", name=re.compile(f"^{word}")) for word in ("Public", "Private"))
+    before = re.search(r"[\d.]+ .B in all", state.inner_text())[0]
+    late = Late(page, at_alices.url, writes="push-parts")
+    shown(page, "Export")
+    late.wait()
+    weights.uncheck()
+    public.check()
+    name.fill("")
+    late.come()
+    expect(state).not_to_contain_text(before)  # the answer to the edits, which comes after the one that was held
+    expect(weights).not_to_be_checked()
+    expect(public).to_be_checked()
+    expect(name).to_have_value("")
+    weights.check()
+    private.check()
+    name.fill("sample")
+    expect(state).to_contain_text(before)
+
+
 def test_what_exists_is_asked_about_and_stays_when_left(opened, hub, alice):
     page, run = opened
     before = list(hub.repos["model", "alice/sample"].commits)
@@ -126,6 +151,32 @@ def test_an_organization_can_be_chosen_and_a_strange_name_is_refused(opened, hub
     page.locator("#push-name textarea, #push-name input").first.fill("lamp")
     push_button(page).click()
     expect(page.locator("#push-done")).to_contain_text("acme/lamp")
+
+
+def test_a_push_under_way_is_stopped_before_its_commit_and_goes_on_later(opened, hub, alice, monkeypatch):
+    page, run = opened
+    name, go_on = page.locator("#push-name textarea, #push-name input").first, threading.Event()
+    add_artifact(run, quantize="int4")  # the Hub has no file like it yet, so it is sent
+    monkeypatch.setattr(hub, "ended", go_on)
+    hub.fail("PUT", "/_lfs/", stall=3600)
+    page.locator("#push-owner input").click()
+    page.get_by_role("option", name="alice").click()
+    name.fill("stopped")
+    push_button(page).click()
+    expect(page.locator("#push-state")).to_contain_text("Sending sample-int4.litertlm")
+    expect(push_button(page)).to_be_hidden()
+    picture(page, "push-sending")
+    page.locator("#push-stop").click()
+    expect(page.locator("#push-state")).to_contain_text("Stopping")
+    expect(page.locator("#push-stop")).to_be_disabled()
+    go_on.set()
+    expect(page.locator("#push-state")).to_contain_text("The push was stopped")
+    expect(page.locator("#push-stop")).to_be_hidden()
+    picture(page, "push-stopped")
+    assert len(hub.repos["model", "alice/stopped"].commits) == 1, "the one that the Hub makes with the repository"
+    push_button(page).click()
+    expect(page.locator("#push-done")).to_contain_text("alice/stopped")
+    assert "sample-int4.litertlm" in hub.repos["model", "alice/stopped"].files
 
 
 def test_a_training_is_kept_and_comes_back(opened, hub, alice, at_alices):
