@@ -26,15 +26,16 @@ from pipeline.tools import Issue, ToolSpec, check_call, control_tokens_in, lint_
 # fmt: off
 __all__ = [
     "DEFAULT", "Example", "ToolDataset", "example", "normalised",  # of examples.py
-    "deduplicate", "load", "save", "sha256", "split", "statistics", "validate",
+    "deduplicate", "load", "save", "scarcity", "sha256", "split", "statistics", "validate",
 ]
 # fmt: on
 
 MAX_ROWS = 100_000
 MAX_BYTES = 50 * 1024 * 1024  # of one file, imported or saved
-LONG_REQUEST = (
-    2_000  # characters; the model sees 2,048 tokens of prompt and reply in the stand-in, 32,768 in FunctionGemma
-)
+LONG_REQUEST = 2_000  # characters; the model sees 2,048 tokens of prompt and reply in the stand-in, 32,768 in FunctionGemma
+FEW_ROWS, FEW_CALLS = 50, 10
+"""Fewer examples in all, or of one tool, are worth a word. OpenAI's guide sees improvements from 50 to 100 examples and accepts no fewer
+than 10 (developers.openai.com/api/docs/guides/supervised-fine-tuning, of its own models); per tool is our reading of the second."""
 TOOLS_FILE, EXAMPLES_FILE = "tools.json", "examples.jsonl"
 
 
@@ -66,9 +67,22 @@ def validate(dataset: ToolDataset) -> list[Issue]:
     untriggered = sum(1 for item in dataset.examples if DEFAULT not in _developer_text(item))
     if untriggered:
         message = f"{untriggered} rows lack the developer sentence that FunctionGemma was trained with ({DEFAULT!r})"
-        issues.append(
-            Issue(None, "messages", "warning", message, "Put the sentence at the end of the developer message.")
-        )
+        issues.append(Issue(None, "messages", "warning", message, "Put the sentence at the end of the developer message."))
+    return issues
+
+
+def scarcity(dataset: ToolDataset) -> list[Issue]:
+    """What there is too little of to learn from, as warnings; what there is none of says `validate`."""
+    rows, calls = len(dataset.examples), Counter(name for item in dataset.examples for name in set(_call_names(item)))
+    issues = []
+    if 0 < rows < FEW_ROWS:
+        said = f"{rows} example{'' if rows == 1 else 's'}: the model may know these by heart and other words not, and its score says little"
+        issues.append(Issue(None, "", "warning", said, f"Write {FEW_ROWS} or more, in as many different words as people use."))
+    few = [tool.name for tool in dataset.tools if 0 < calls[tool.name] < FEW_CALLS]
+    if few:
+        names = ", ".join(few[:3]) + (f" and {len(few) - 3} more" if len(few) > 3 else "")
+        said = f"fewer than {FEW_CALLS} examples for {names}: the model may miss what they are for"
+        issues.append(Issue(None, "", "warning", said, f"Write {FEW_CALLS} or more for each tool."))
     return issues
 
 
@@ -81,9 +95,7 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
     for index, message in enumerate(item.messages):
         role = message.get("role")
         if role not in ROLES:
-            yield error(
-                f"messages[{index}].role", f"expected one of {', '.join(ROLES)}, found {role!r}", "Correct the role."
-            )
+            yield error(f"messages[{index}].role", f"expected one of {', '.join(ROLES)}, found {role!r}", "Correct the role.")
         if role != "tool" and not isinstance(message.get("content"), str | None):
             found = f"expected text, found {shown(message['content'])}"
             yield error(f"messages[{index}].content", found, "Write it as one text; `import` joins text given in parts.")
@@ -91,9 +103,7 @@ def _row_issues(item: Example, tools: tuple[ToolSpec, ...]) -> Iterator[Issue]:
             lost = "a user message straight after a tool's result loses its header"
             yield Issue(None, f"messages[{index}]", "warning", lost, "Put the assistant's answer between them.")
         if role == "tool" and (problem := _result_problem(message)):
-            yield error(
-                f"messages[{index}].content", problem, 'Give text or an object, and the tool\'s "name" beside it.'
-            )
+            yield error(f"messages[{index}].content", problem, 'Give text or an object, and the tool\'s "name" beside it.')
         if found := control_tokens_in("\n".join(_texts(message.get("content")))):
             yield error(f"messages[{index}].content", f"the text holds the control token {found[0]}", "Take it out.")
     if not item.completion:
@@ -152,11 +162,8 @@ def _between_rows(dataset: ToolDataset) -> Iterator[Issue]:
     """Duplicates, contradictions, and requests that stand in both splits."""
     first_identical: dict[str, int] = {}
     answers: dict[str, tuple[int, str]] = {}
-    in_train = {
-        normalised(item.request): row
-        for row, item in reversed(list(enumerate(dataset.examples, 1)))
-        if item.split == "train"
-    }
+    numbered = reversed(list(enumerate(dataset.examples, 1)))
+    in_train = {normalised(item.request): row for row, item in numbered if item.split == "train"}
     for row, item in enumerate(dataset.examples, start=1):
         earlier = first_identical.setdefault(_identity(item), row)
         if earlier != row:
@@ -165,21 +172,9 @@ def _between_rows(dataset: ToolDataset) -> Iterator[Issue]:
             asked, answer = _asked(item), _canonical(item.completion)
             known_row, known_answer = answers.setdefault(asked, (row, answer))
             if known_answer != answer:
-                yield Issue(
-                    row,
-                    "tool_calls",
-                    "warning",
-                    f"the request of row {known_row} with another reply",
-                    "Keep the right one.",
-                )
+                yield Issue(row, "tool_calls", "warning", f"the request of row {known_row} with another reply", "Keep the right one.")
         if item.split == "test" and (leak := in_train.get(normalised(item.request))):
-            yield Issue(
-                row,
-                "split",
-                "warning",
-                f"the same request is in train (row {leak})",
-                "Split again, or remove one of them.",
-            )
+            yield Issue(row, "split", "warning", f"the same request is in train (row {leak})", "Split again, or remove one of them.")
 
 
 def statistics(dataset: ToolDataset) -> dict[str, Any]:
@@ -376,9 +371,7 @@ def _asked(item: Example) -> str:
     prompt = []
     for message in item.prompt:
         content = message.get("content")
-        prompt.append(
-            {**message, "content": " ".join(content.split()).rstrip(".!? ") if isinstance(content, str) else content}
-        )
+        prompt.append({**message, "content": " ".join(content.split()).rstrip(".!? ") if isinstance(content, str) else content})
     return _canonical([prompt, _own_tools(item)])
 
 

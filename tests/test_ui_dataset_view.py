@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline import functiongemma, samples
-from pipeline.dataset import ToolDataset, example, split
+from pipeline.dataset import ToolDataset, example, scarcity, split
 from pipeline.durations import duration
 from pipeline.tools import ToolCall, ToolSpec
 from pipeline.ui import tokens
@@ -64,6 +64,21 @@ def test_a_filter_shows_the_rows_that_fit(small, wanted, rows):
 def test_a_repeated_row_is_worth_a_look(small):
     assert 3 in Filter(problem=LOOK).rows(small)
     assert "Remove 1 duplicate" in health(small)
+
+
+def test_too_few_examples_are_said_in_the_health_line_and_what_to_do(sample, small):
+    few = health(small)
+    assert "4 examples: the model may know these by heart" in few and "Write 50 or more" in few
+    assert "fewer than 10 examples for set_light" in few and "start_timer: the model" not in few  # none at all is said otherwise
+    assert scarcity(sample.dataset) == [] and "by heart" not in health(sample)
+
+
+@pytest.mark.parametrize("rows, said", [(0, 0), (1, 2), (9, 2), (10, 1), (49, 1), (50, 0)])
+def test_fifty_examples_and_ten_of_each_tool_are_enough(rows, said):
+    tool = ToolSpec("ping", "Pings.", {"type": "object", "properties": {}})
+    dataset = ToolDataset((tool,), tuple(example(f"ping {number}", [ToolCall("ping", {})]) for number in range(rows)))
+    found = scarcity(dataset)
+    assert len(found) == said and all(issue.severity == "warning" and issue.fix for issue in found)
 
 
 def test_pages_hold_every_row_once_and_end(sample):

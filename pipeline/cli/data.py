@@ -67,7 +67,7 @@ def import_files(files: list[Path], tools: Path | None, out: Path, progress: Pro
 def lint(args: argparse.Namespace, console: Console) -> Result:
     """Say what is wrong with a dataset: what blocks training, what costs accuracy, what FunctionGemma will not see."""
     dataset = datasets.load(args.dataset)
-    issues = [*lint_tools(dataset.tools), *datasets.validate(dataset)]
+    issues = [*lint_tools(dataset.tools), *datasets.validate(dataset), *datasets.scarcity(dataset)]
     errors = [issue for issue in issues if issue.severity == "error"]
     statistics = datasets.statistics(dataset)
     text = [

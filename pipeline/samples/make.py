@@ -91,7 +91,7 @@ TEMPERATURE = (
     "heat the {room} to {degrees} degrees",
     "make it {degrees} degrees in the {room}",
 )
-TIMER = ("start a {minutes} minute timer", "set a timer for {minutes} minutes", "start a timer for {minutes} minutes")
+TIMER = ("start a {minutes} minute timer", "set a timer for {minutes} minute{s}", "start a timer for {minutes} minute{s}")
 LABELLED = ("start a {minutes} minute timer for the {label}", "set a {minutes} minute timer for the {label}")
 MESSAGE = ("tell {name} {text}", "text {name} {text}", "send {name} the message {text}", "message {name} {text}")
 PHONE = ("find my phone", "ring my phone", "where is my phone", "locate my phone", "make my phone ring")
@@ -138,7 +138,7 @@ def timer(random: Random) -> Clause:
         return random.choice(LABELLED).format(minutes=minutes, label=label), ToolCall(
             "start_timer", {"minutes": minutes, "label": label}
         )
-    return random.choice(TIMER).format(minutes=minutes), ToolCall("start_timer", {"minutes": minutes})
+    return random.choice(TIMER).format(minutes=minutes, s="" if minutes == 1 else "s"), ToolCall("start_timer", {"minutes": minutes})
 
 
 def message(random: Random) -> Clause:

@@ -22,6 +22,8 @@ from pipeline.ui.widgets import door, note
 from pipeline.ui.work_view import bar, size
 
 EMBEDDED = "embedded"
+LONGEST = 200
+"""Characters of a name; the Hub's have 96 after the owner's, and a file system refuses to look for much longer ones."""
 BASES = [("Embedded demo model", EMBEDDED)]
 """What anybody may train here."""
 WITH_A_TOKEN = [("FunctionGemma 270M (gated: uses this machine's own Hub token)", FUNCTION_GEMMA)]
@@ -49,7 +51,7 @@ def checked(base: Any) -> str:
     offered = bases()
     if base in [name for _, name in offered]:
         return base
-    if len(offered) == len(BASES) or not isinstance(base, str) or Path(base).expanduser().exists():
+    if len(offered) == len(BASES) or not isinstance(base, str) or len(base) > LONGEST or Path(base).expanduser().exists():
         raise ConfigError(f"There is no base model {str(base)[:60]!r} here; choose one from the list.")
     return check_repo_id(base.strip())
 

@@ -258,7 +258,7 @@ def build(page: Page) -> None:
     shown, place, opened = gr.State(None), gr.State(None), gr.State(None)
     due = Due()
     # What a form edits travels with what is typed in it: a gr.State would be that of the click which the page has not answered yet.
-    old_name, row = gr.Textbox("", visible="hidden"), gr.Textbox("", visible="hidden")
+    old_name, row = (gr.Textbox("", visible="hidden", elem_classes="unseen") for _ in range(2))
 
     with gr.Row(elem_classes=["bar-row", "lead-row"]):
         lead(LEAD)

@@ -20,7 +20,7 @@ class Due:
     """A counter in the page. What happened counts it up (`on`, `again`), and its change asks one handler (`asks`)."""
 
     def __init__(self) -> None:
-        self.number = gr.Number(0, visible="hidden")
+        self.number = gr.Number(0, visible="hidden", elem_classes="unseen")
 
     def on(self, *triggers: Any) -> None:
         """Count up at each of these events, without asking the server."""

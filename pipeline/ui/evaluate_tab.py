@@ -30,7 +30,7 @@ HIDE = gr.update(visible=False)
 
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
-    due, due_rows, news = Due(), Due(), gr.Number(0, visible="hidden")
+    due, due_rows, news = Due(), Due(), gr.Number(0, visible="hidden", elem_classes="unseen")
     seen = gr.State(None)
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)

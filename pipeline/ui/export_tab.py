@@ -33,7 +33,7 @@ SUFFIXES = [".litertlm", ".task", ".tflite", ".gguf"]
 
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
-    due, news = Due(), gr.Number(0, visible="hidden")
+    due, news = Due(), gr.Number(0, visible="hidden", elem_classes="unseen")
     seen = gr.State(None)
     timer = gr.Timer(1.0, active=False)
     lead(LEAD)

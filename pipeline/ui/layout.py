@@ -201,7 +201,7 @@ def build() -> gr.Blocks:
     with gr.Blocks(title="FunctionGemma Studio", analytics_enabled=False, delete_cache=(3600, 86400)) as demo:
         # The secret only keeps the two ids from being read in passing; a fixed one survives a restart of the server.
         key = gr.BrowserState({"session": None, "project": None}, storage_key="functiongemma-studio", secret="functiongemma-studio")
-        ticks = {name: gr.Number(0, visible="hidden") for name in ("page", *STEPS)}
+        ticks = {name: gr.Number(0, visible="hidden", elem_classes="unseen") for name in ("page", *STEPS)}
         with gr.Row(elem_id="top"):
             brand = gr.HTML(header.brand(), scale=1)
             who = gr.HTML(scale=0, elem_id="who")

@@ -179,7 +179,8 @@ def build(page: Page) -> None:
     quiet = {"show_progress": "hidden"}
     shown_project = gr.State(None)
     due = Due()
-    last = gr.Textbox("", visible="hidden")  # what the answers shown belong to; a gr.State may be of the next ones already
+    # What the answers shown belong to; a gr.State may be of the next ones already.
+    last = gr.Textbox("", visible="hidden", elem_classes="unseen")
 
     lead(LEAD)
     with gr.Row(elem_classes="ask-row"):

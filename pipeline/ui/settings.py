@@ -15,6 +15,7 @@ import gradio as gr
 from pipeline import dataset
 from pipeline.config import BASE_DEFAULTS, PRESETS, Option, TrainConfig, planned_steps, preset, resolve
 from pipeline.runs import Project, Run
+from pipeline.tools import Issue
 from pipeline.ui import state
 from pipeline.ui.base_choice import EMBEDDED, checked
 
@@ -38,11 +39,12 @@ class Choices:
 
 @dataclass(frozen=True)
 class Rows:
-    """How many examples there are, how many are trained on, and how many problems forbid it."""
+    """How many examples there are, how many are trained on, how many problems forbid it, and what there is too little of."""
 
     examples: int
     train: int
     blocking: int
+    scarcity: tuple[Issue, ...] = ()
 
 
 def widgets() -> list[Any]:
@@ -133,4 +135,4 @@ def rows(project: Project | None, made: TrainConfig) -> Rows:
     if found is None:
         return Rows(0, 0, 0)
     examples = dataset.split(found.dataset, made.test_fraction, made.split_seed).examples
-    return Rows(len(examples), sum(example.split != "test" for example in examples), found.must_fix)
+    return Rows(len(examples), sum(example.split != "test" for example in examples), found.must_fix, tuple(dataset.scarcity(found.dataset)))

@@ -98,7 +98,8 @@ def read_results(text: Any, calls: list[ToolCall]) -> list[Any]:
 
 def build(find: Find, which: gr.components.Component) -> list[Any]:
     """Place the page. Returns what `opened` fills, in its order; call it when `which` has a value."""
-    last = gr.Textbox("", visible="hidden")  # what the answer shown belongs to; a gr.State may be of the next one already
+    # What the answer shown belongs to; a gr.State may be of the next one already.
+    last = gr.Textbox("", visible="hidden", elem_classes="unseen")
     title = gr.HTML()
     with gr.Row(elem_classes="ask-row"):
         request = gr.Textbox(label="Request", lines=1, max_lines=4, scale=4, min_width=240, elem_id="solo-request")

@@ -34,7 +34,7 @@ class Known:
     def of(cls, dataset: ToolDataset) -> Known:
         found = lint_tools(dataset.tools)
         tool_issues = tuple(replace(issue, row=None) for issue in found)
-        rows = tuple(issue for issue in data.validate(dataset) if issue not in found)
+        rows = (*data.scarcity(dataset), *(issue for issue in data.validate(dataset) if issue not in found))
         calls = Counter({tool.name: 0 for tool in dataset.tools})
         calls.update(call.name for example in dataset.examples for call in example.calls)
         return cls(dataset, tool_issues, rows, calls)

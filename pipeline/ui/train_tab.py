@@ -38,7 +38,7 @@ from pipeline.ui.jobs import Job
 from pipeline.ui.session import Page, find_project, open_run, project_of, run_of, workspace
 from pipeline.ui.state import known, next_title
 from pipeline.ui.timings import guess, in_words
-from pipeline.ui.widgets import count, door, empty, esc, facts, lead, pickable, picked
+from pipeline.ui.widgets import count, door, empty, esc, facts, lead, note, pickable, picked
 
 LEAD = "Training shows the base model your examples until it calls your functions by itself."
 NOTHING = "A training needs examples. Open the sample or add examples of your own in the Dataset step, then come back."
@@ -54,8 +54,9 @@ PLACE_HELP = "ZeroGPU lends a GPU for your daily GPU time; the CPU costs nothing
 def build(page: Page) -> None:
     """Place the step inside its gr.Tab and wire it."""
     run_id = gr.State(None)
-    here = gr.Textbox("", visible="hidden")  # the run that the buttons stand beside; `run_id` may be the next one already
-    due, due_plan, news = Due(), Due(), gr.Number(0, visible="hidden")
+    # The run that the buttons stand beside; `run_id` may be the next one already.
+    here = gr.Textbox("", visible="hidden", elem_classes="unseen")
+    due, due_plan, news = Due(), Due(), gr.Number(0, visible="hidden", elem_classes="unseen")
     seen = gr.State(None)
     left = gr.State(None)
     timer = gr.Timer(1.0, active=False)
@@ -169,6 +170,7 @@ def plan(key: Any, run_id: Any, place: Any, left: Any, *choices: Any) -> tuple[s
     except PipelineError as problem:
         return f'<p class="plan bad">{esc(problem)}</p>', "", gr.update(interactive=False, **button)
     text = f'<p class="plan">{count(steps, "step")} over {count(rows.train, "example")}, {esc(lasts)}</p>{settings.meaning(chosen)}'
+    text += "".join(note(f"{issue.message[:1].upper()}{issue.message[1:]}. {issue.fix}") for issue in rows.scarcity)
     return text, settings.command(config, chosen), gr.update(interactive=True, **button)
 
 
