@@ -61,3 +61,10 @@ def test_no_two_events_can_ask_each_other_again_without_end(page):
     assert len(waiting) > 10
     shared = {(a, b): triggers(waiting[a]) & triggers(waiting[b]) for a, b in combinations(waiting, 2)}
     assert {pair: both for pair, both in shared.items() if len(both) > 1} == {}
+
+
+def test_what_is_never_to_be_seen_is_hidden_by_its_class_too(page):
+    """gradio 6.31 shows what is "hidden" in a column that was hidden and comes back; `.unseen` is in studio.css."""
+    hidden = [each for each in page["components"] if each["type"] in FIELDS and each["props"].get("visible") == "hidden"]
+    assert len(hidden) > 10
+    assert [name(each) for each in hidden if "unseen" not in (each["props"].get("elem_classes") or [])] == []
