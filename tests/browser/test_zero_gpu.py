@@ -72,18 +72,18 @@ def test_the_plan_says_gpu_seconds_and_slots_and_what_a_day_has(train):
 
 @pytest.mark.slow
 def test_slots_then_the_quota_is_gone_then_the_cpu(train, space, gpu, pace):
-    pace(seconds=0.6, hold=16)  # at most 15 steps fit into a slot of 10 seconds
+    pace(seconds=1.2, hold=8)  # at most 7 steps fit into a slot of 10 seconds
     train.get_by_label("Quick check").check()
     expect(train.locator("#train-plan")).to_contain_text("45 steps")
     train.locator("#train-start").click()
     expect(train.locator("#train-stop")).to_be_visible()
     (run,) = project_of(train, space.workspace).runs()
-    until_held(run.path, 16)
+    until_held(run.path, 8)
     state = train.locator("#train-state")
-    expect(state).to_contain_text(re.compile(r"Step 15 of 45 on ZeroGPU, slot (?!1:)\d+"), timeout=WAIT)
+    expect(state).to_contain_text(re.compile(r"Step 7 of 45 on ZeroGPU, slot (?!1:)\d+"), timeout=WAIT)
     expect(train.locator("#train-facts")).to_contain_text("GPU used")
     gpu.quota, gpu.wait = 0.0, 7200
-    pace(seconds=0.6)
+    pace(seconds=1.2)
     expect(state).to_contain_text("Your GPU time of today is used up", timeout=WAIT)
     expect(state).to_contain_text(re.compile(r"paused at step \d+ of 45"))
     expect(state).to_contain_text(re.compile(r"comes back at \d\d:\d\d UTC, in about (2 h|1\d\d min)"))
