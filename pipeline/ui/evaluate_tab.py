@@ -99,8 +99,8 @@ def filter_rows(key: Any, run_id: Any, which: Any, tool: Any) -> str:
     base, tuned = (load_report(run, on) if run else None for on in WHO)
     if tuned is None:
         return ""
-    which = which if which in {name for _, name in evaluate_view.FILTERS} else "all"
-    tool = tool if tool in {name for _, name in evaluate_view.tools_of(tuned)} else ""
+    which = which if which in [name for _, name in evaluate_view.FILTERS] else "all"
+    tool = tool if tool in [name for _, name in evaluate_view.tools_of(tuned)] else ""
     return evaluate_view.rows(evaluate_view.chosen(base, tuned, which, tool))
 
 
@@ -148,7 +148,7 @@ def _results(run: Run | None, tool: Any) -> list[Any]:
     if tuned is None:
         return ["", HIDE, "", "", gr.update()]
     tools = evaluate_view.tools_of(tuned)
-    proposed = {} if tool in {name for _, name in tools} else {"value": ""}
+    proposed = {} if tool in [name for _, name in tools] else {"value": ""}
     return [
         evaluate_view.headline(base, tuned, _change(base, tuned)) + evaluate_view.files(_files(run, tuned)),
         gr.update(visible=True),

@@ -83,7 +83,7 @@ def show(key: Any, run_id: Any) -> list[Any]:
     runs = trained_runs(find_project(key))
     if not runs:
         return [gr.update(value=empty("No files yet", NOTHING), visible=True), gr.update(visible=True), HIDE, gr.update()]
-    proposed = {} if run_id in {one.id for one in runs} else {"value": runs[0].id}
+    proposed = {} if run_id in [one.id for one in runs] else {"value": runs[0].id}
     picker = gr.update(choices=[(one.title, one.id) for one in runs], **proposed, visible=len(runs) > 1)
     return [HIDE, HIDE, gr.update(visible=True), picker]
 

@@ -104,7 +104,7 @@ def show(
     busy = errand is not None and not errand.over.is_set()
     who, why = _who(oauth)
     owners = list(who.owners) if who else []
-    wanted = [part for part in sizes if part in (parts or ())]
+    wanted = [part for part in sizes if part in (parts if isinstance(parts, list) else ())]
     questioned = not busy and asked is not None and who is not None and asked.repo == named(who, name, owner)
     if busy:
         state = bar(errand.fraction, STOPPING if errand.stopping else errand.message)

@@ -238,5 +238,6 @@ def test_an_import_leaves_one_main_button(own, tmp_path):
     expect(own.locator(".facts")).to_contain_text("rows read")
     expect(own.get_by_role("button", name="Import these")).to_be_hidden()
     expect(own.locator("button.primary:visible")).to_have_text(["Next: train a model"])
+    expect(own.locator("input[type=number]:visible")).to_have_count(0)  # what only the page's own events read
     own.get_by_role("button", name="Close this report").click()
     expect(own.locator(".facts")).to_have_count(0)
