@@ -159,7 +159,7 @@ def stop(run: Run, now: bool = False) -> None:
         slot.stopping = True
         run.request_stop()
     process = run.info["process"]
-    if now and run.is_alive and process["pid"] != os.getpid():
+    if now and process and run.is_alive and process["pid"] != os.getpid():
         slot.ended = True
         with contextlib.suppress(ProcessLookupError):  # it ended in this moment
             os.kill(process["pid"], signal.SIGKILL)
