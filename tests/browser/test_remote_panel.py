@@ -48,6 +48,8 @@ def test_a_run_is_trained_in_a_job_and_found_again_after_a_reload(at_home, at_al
     page.locator("#train-advanced").get_by_role("button", name="Advanced").click()
     page.locator("#train-max_steps textarea, #train-max_steps input").fill("6")
     page.locator("#train-max_steps textarea, #train-max_steps input").blur()
+    expect(page.locator("#train-plan")).to_contain_text("6 steps")
+    assert not hub.asked("GET", "/api/jobs/hardware"), "nobody has opened the panel yet"
     open_offer(page)
     expect(page.locator("#jobs-cost")).to_contain_text("6 steps: about 5 min and $0.03")
     expect(page.locator("#jobs-hardware input")).to_have_value("Nvidia T4 - small, 16 GB: $0.40 an hour")
