@@ -328,7 +328,7 @@ def build(page: Page) -> None:
         "dataset", show,
         [shown, tool, health, tools, filters, new_example, insert, mode, run_import, forward, hint, importer, *afresh], [shown, tool],
     ).then(**due.again)  # fmt: skip
-    due.on(*(field.input for field in wanted))
+    due.on(text.change, tool.input, problem.input, split.input)  # a text put in as a whole raises no input event in gradio 6.31
     due.asks(show_rows, [page.key, *wanted, place, opened], table)
     table.select(on_table, [page.key, *wanted, place, opened], [place, opened], queue=False, **SHOWING).success(**due.again)
     health.select(on_health, page.key, wanted, **quiet).success(**page.touch())

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from pipeline.model import EMBEDDED
 from tests.browser.fake_runs import make_run, project_of, shown
+from tests.browser.late import Late
 
 expect.set_options(timeout=30_000)  # a busy machine is not a failure
 
@@ -75,6 +76,40 @@ def test_base_and_tuned_answer_side_by_side(playground, app):
         expect(playground.locator(f"{side} .cm-content")).to_contain_text("<")
     assert playground.locator("#base-answer .cm-content").inner_text() == playground.locator("#tuned-answer .cm-content").inner_text()
     expect(playground.get_by_role("button", name="Next: export a file")).to_be_visible()
+
+
+def test_an_answer_that_comes_late_does_not_undo_the_choice_of_a_model(playground, app):
+    project = project_of(playground, app.workspace)
+    make_run(project), make_run(project, "Run 2")
+    shown(playground, "Playground")
+    chosen = playground.locator("#talk-run input")
+    expect(chosen).to_have_value("Run 2")
+    late = Late(playground, app.url, "talk-run")
+    shown(playground, "Playground")
+    late.wait()
+    chosen.click()
+    playground.get_by_role("option", name="Run 1").click()
+    expect(chosen).to_have_value("Run 1")
+    with playground.expect_response(late.asked_again):
+        late.come()
+    expect(chosen).to_have_value("Run 1")
+
+
+def test_an_answer_that_came_before_the_page_was_shown_stays(page, app):
+    page.goto(app.url)
+    page.get_by_role("button", name="Open the sample").click()
+    expect(page.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples")
+    late = Late(page, app.url, "talk-run")
+    page.get_by_role("tab", name=re.compile("^Playground")).click()
+    late.wait()
+    page.get_by_label("Request", exact=True).fill("turn on the kitchen light")
+    page.keyboard.press("Enter")
+    figures = page.locator("#base-answer .figures")
+    expect(figures).to_be_visible(timeout=SLOW)
+    with page.expect_response(late.asked_again):
+        late.come()
+    expect(figures).to_be_visible()
+    expect(page.get_by_label("Request", exact=True)).to_have_value("turn on the kitchen light")
 
 
 def test_the_exported_file_can_be_asked_instead_of_the_checkpoint(playground, app, exported_run):

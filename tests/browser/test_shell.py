@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.late import Late
+
 expect.set_options(timeout=30_000)  # a busy machine is not a failure
 
 STEPS = ("Dataset", "Train", "Evaluate", "Playground", "Export")
@@ -65,6 +67,24 @@ def test_projects_are_listed_renamed_and_deleted(page, app_url):
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Delete My <b>house</b>").click()
     expect(page.get_by_text("Your projects")).to_have_count(0)
+
+
+def test_an_answer_that_comes_late_does_not_undo_the_choice_of_a_project(page, app_url):
+    open_sample(page, app_url)
+    page.get_by_role("button", name="All projects").click()
+    page.get_by_role("button", name="Start with my functions").click()
+    project = page.locator("#project input")
+    expect(project).to_have_value("My functions")
+    expect(page.get_by_text("No tools yet")).to_be_visible()
+    late = Late(page, app_url, "project")
+    page.get_by_role("tab", name=re.compile("^Train")).click()
+    late.wait()
+    project.click()
+    page.get_by_role("option", name="Sample").click()
+    expect(project).to_have_value("Sample")
+    late.come()
+    expect(page.get_by_role("tab", name=re.compile("^Dataset"))).to_contain_text("300 examples")
+    expect(project).to_have_value("Sample")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

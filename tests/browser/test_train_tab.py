@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from pipeline.config import TrainConfig
-from tests.browser.fake_runs import EVIL, add_checkpoint, make_run, shown
+from tests.browser.fake_runs import EVIL, add_checkpoint, make_run, project_of, shown
+from tests.browser.late import Late
 
 
 @pytest.fixture
@@ -123,6 +124,25 @@ def test_earlier_runs_are_opened_and_deleted(train, project):
     train.get_by_role("button", name="Delete Run 2").click()
     expect(train.locator("#train-runs li")).to_have_count(1)
     assert [run.title for run in project.runs()] == ["Run 1"]
+
+
+def test_a_button_acts_on_the_run_that_it_stands_beside(page, app):
+    """Another run was chosen, and what the page knows of it is still on its way."""
+    page.goto(app.url)
+    page.get_by_role("button", name="Open the sample").click()
+    project = project_of(page, app.workspace)
+    runs = [make_run(project, title, status="paused", steps=40) for title in ("Run 1", "Run 2")]
+    for run in runs:
+        add_checkpoint(run, 40)
+    page.get_by_role("tab", name=re.compile("^Train")).click()
+    expect(page.locator("#train-state")).to_contain_text("Run 2: stopped at step 40")
+    late = Late(page, app.url, "train-state")
+    page.locator("#train-runs").get_by_role("button", name=re.compile("^Run 1")).click()
+    late.wait()
+    page.route("**/gradio_api/queue/join**", lambda route: route.abort())
+    with page.expect_request("**/gradio_api/queue/join**") as asked:
+        page.locator("#train-continue").click()
+    assert runs[1].id in asked.value.post_data_json["data"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
