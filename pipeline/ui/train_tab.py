@@ -42,8 +42,9 @@ from pipeline.ui.widgets import count, door, empty, esc, facts, lead, note, pick
 
 LEAD = "Training shows the base model your examples until it calls your functions by itself."
 NOTHING = "A training needs examples. Open the sample or add examples of your own in the Dataset step, then come back."
-GRACE = 90.0
-"""Seconds a training gets to finish its step and save when it is stopped; a step of the 270M model takes up to 40 on a CPU."""
+GRACE = 300.0
+"""Seconds a training gets to finish its step and save when it is stopped; a step of the 270M model takes up to 40 on a CPU, on a
+busy machine several times that. Stopping once more ends it at once."""
 COLOURS = {"training": "#2563eb", "validation": "#d97706"}
 HIDE = gr.update(visible=False)
 GPU, CPU = "gpu", "cpu"
