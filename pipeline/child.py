@@ -47,6 +47,12 @@ def environment(**more: str) -> dict[str, str]:
     return kept | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"} | more
 
 
+def scratch() -> tempfile.TemporaryDirectory[str]:
+    """A folder for what a child writes down for itself. The child is ended by a kill, so it is the parent who deletes it: what LiteRT-LM
+    compiles of a model is as large as the model."""
+    return tempfile.TemporaryDirectory(prefix="studio-", ignore_cleanup_errors=True)
+
+
 def born(pid: int) -> float:
     """When a process started: on Linux in clock ticks since boot, which no clock correction moves. Raises psutil.NoSuchProcess."""
     process = psutil.Process(pid)
@@ -70,9 +76,9 @@ def run(module: str, job: dict[str, Any], progress: Progress | None = None, what
     `progress` is called at least every TICK seconds; whatever it raises ends the child at once and goes on to the caller.
     Raises the PipelineError that the child raised, and PipelineError if it ended without a result.
     """
-    with tempfile.TemporaryFile() as stderr:
+    with tempfile.TemporaryFile() as stderr, scratch() as folder:
         child = subprocess.Popen(
-            [sys.executable, "-m", module], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1"), stdin=subprocess.PIPE,
+            [sys.executable, "-m", module], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1", TMPDIR=folder), stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
         lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

@@ -24,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.child import PROJECT, environment
+from pipeline.child import PROJECT, environment, scratch
 from pipeline.engine import Engine, Written
 from pipeline.errors import ExportError, ModelError, PipelineError
 
@@ -41,10 +41,10 @@ class Served:
 
     def __init__(self, path: str | Path, opening: float = OPENING):
         self.path = Path(path)
-        self._log = tempfile.TemporaryFile()
+        self._log, self._folder = tempfile.TemporaryFile(), scratch()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.serving"], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1"), stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._log,
+            [sys.executable, "-m", "pipeline.serving"], cwd=PROJECT, env=environment(HF_HUB_OFFLINE="1", TMPDIR=self._folder.name),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
         )  # fmt: skip
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -79,6 +79,7 @@ class Served:
             self._child.stdin.close()
         self._child.stdout.close()
         self._log.close()
+        self._folder.cleanup()
 
     def _ask(self, job: dict[str, Any], within: float, done: str) -> dict[str, Any]:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import time
 from typing import Any
 
@@ -26,6 +27,7 @@ def work(job: dict[str, Any], progress: child.Progress) -> dict[str, Any]:
         os.kill(os.getpid(), signal.SIGSEGV)
     if kind == "leave":
         sys.exit(0)
+    tempfile.mkdtemp()
     open(job["pid_file"], "w").write(str(os.getpid()))
     while True:
         time.sleep(0.05)

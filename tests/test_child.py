@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,16 +45,20 @@ def test_a_child_that_falls_over_is_a_sentence(kind, sentence):
         child.run(MODULE, {"kind": kind})
 
 
-def test_what_progress_raises_stops_the_child(tmp_path):
-    file = tmp_path / "pid"
+def test_what_progress_raises_stops_the_child_and_takes_its_temporary_files_along(tmp_path, monkeypatch):
+    file, temporary = tmp_path / "pid", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
 
     def stop(fraction: float, message: str) -> None:
         if file.exists():
+            assert list(temporary.glob("*/*")), "the child has made one"
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         child.run(MODULE, {"kind": "forever", "pid_file": str(file)}, stop)
     assert not psutil.pid_exists(int(file.read_text()))
+    assert not list(temporary.iterdir())
 
 
 def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path):

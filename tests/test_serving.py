@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 import pytest
 
@@ -51,6 +52,15 @@ def test_both_kinds_of_model_answer_alike(file, exported_run, prompts):
         served.close()
         assert not served.alive
     assert [[call.arguments for call in calls] for calls in found[0]] == [[call.arguments for call in calls] for calls in found[1]]
+
+
+def test_what_the_runtime_writes_for_itself_goes_with_the_process(file, prompts, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    served = Served(file)
+    served.answer(prompts[0])
+    assert any(path.is_file() for path in tmp_path.rglob("*")), "LiteRT-LM keeps what it has compiled"
+    served.close()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_that_dies_is_a_sentence_and_the_next_request_starts_another(file, prompts, monkeypatch):
