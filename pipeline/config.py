@@ -232,7 +232,7 @@ DEFAULT_MAX_LENGTH = 4096  # tokens; no example of the datasets seen so far is l
 # name -> what one line says about it, and how many times the base's usual epochs it trains
 PRESETS: dict[str, tuple[str, float]] = {
     "quick": ("Quick check: a third of the time, to see that everything works.", 1 / 3),
-    "standard": ("Standard: what suits the base model.", 1),
+    "standard": ("Standard: as many passes over the examples as suit the base model.", 1),
     "thorough": ("Thorough: twice the passes, for small or difficult datasets.", 2),
 }
 
