@@ -7,6 +7,7 @@ makes of it. That nothing of another visitor comes out is tests/test_security.py
 from __future__ import annotations
 
 import inspect
+from contextlib import suppress
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -60,23 +61,22 @@ def sent(event: Any, field: Any, value: Any) -> Any:
         if getattr(field, "data_model", None) and value is not None:
             value = field.data_model.model_validate(value)
         return field.preprocess(value)
-    except Exception as error:
+    except Exception as error:  # of gradio's own code, in as many kinds as it has fields; no handler of ours has run yet
         raise Refused from error
 
 
-def raised(event: Any, values: list[Any], picked: Any) -> None:
-    """Call the handler. gr.Error is a sentence for the visitor; anything else is raised."""
+def reached(event: Any, values: list[Any], picked: Any) -> bool:
+    """Call the handler; False if gradio refuses to. gr.Error is a sentence for the visitor; anything else is raised."""
     visit = SimpleNamespace(query_params={"project": "x", "tab": "y", "model": None}, username=None, session_hash="x")
     try:
         given, *_ = helpers.special_args(event.fn, list(values), request=visit, event_data=gr.EventData(None, picked))
-    except Exception:  # gradio's own refusal
-        return
-    try:
+    except gr.Error:  # an event that names a file which is not the visitor's
+        return False
+    with suppress(gr.Error):
         answer = event.fn(*given)
         if inspect.isgenerator(answer):
             list(islice(answer, 50))
-    except gr.Error:
-        pass
+    return True
 
 
 @pytest.mark.parametrize("junk", JUNK.values(), ids=JUNK)
@@ -91,11 +91,9 @@ def test_no_handler_falls_over_what_a_browser_sends(demo, key, junk, caplog):
             except Refused:
                 continue
             try:
-                raised(event, values, {"pick": junk, "text": junk})
-                raised(event, values, junk)
-            except Exception as error:
+                called += any([reached(event, values, picked) for picked in ({"pick": junk, "text": junk}, junk)])
+            except Exception as error:  # whatever it is, it is what this test looks for
                 accidents.append(f"{event.fn.__qualname__}: {error!r}")
-            called += 1
     assert called > 60
     assert accidents == []
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
