@@ -1,4 +1,4 @@
-"""What the tests of the importers share: two functions, a call of each, files on disk, and a report's counts held against one another."""
+"""What the tests of importers and datasets share: two functions, a call of each, files on disk, and a report's counts held against one another."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pipeline.tools import ToolCall, ToolSpec
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 FORMATS = SHARED / "data" / "formats"
-LIGHT = ToolSpec(
-    "set_light",
-    "Turns a lamp on or off.",
-    {
-        "type": "object",
-        "properties": {
-            "room": {"type": "string", "description": "The room"},
-            "on": {"type": "boolean", "description": "True to turn on"},
-            "brightness": {"type": "integer", "description": "Percent"},
-        },
-        "required": ["room", "on"],
-    },
-)
+
+
+def light(**room: object) -> ToolSpec:
+    """set_light; `room` is what the schema of its first parameter says besides."""
+    parameters = {
+        "room": {"type": "string", "description": "The room", **room},
+        "on": {"type": "boolean", "description": "True to turn on"},
+        "brightness": {"type": "integer", "description": "Percent"},
+    }
+    return ToolSpec("set_light", "Turns a lamp on or off.", {"type": "object", "properties": parameters, "required": ["room", "on"]})
+
+
+LIGHT = light()
 TIMER = ToolSpec(
     "start_timer",
     "Starts a timer.",

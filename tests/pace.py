@@ -43,7 +43,7 @@ def keep_pace() -> None:
         plain(self, args, state, *rest, **kwargs)
         folder, step = self.run.path, state.global_step + 1
         time.sleep(_pace(folder)[0])
-        end = time.monotonic() + LIMIT
+        end = time.monotonic() + LIMIT  # should its test have failed meanwhile
         while (hold := _pace(folder)[1]) is not None and step >= hold and time.monotonic() < end:
             write_atomic(folder / "held", str(step))
             time.sleep(0.05)

@@ -29,21 +29,10 @@ from pipeline.dataset import (
 )
 from pipeline.errors import ConfigError, DataError
 from pipeline.tools import ToolCall, ToolSpec
+from tests.import_world import light
 
 ROOT = Path(__file__).resolve().parent.parent
-LIGHT = ToolSpec(
-    "set_light",
-    "Turns a lamp on or off.",
-    {
-        "type": "object",
-        "properties": {
-            "room": {"type": "string", "description": "The room", "enum": ["kitchen", "hall"]},
-            "on": {"type": "boolean", "description": "True to turn on"},
-            "brightness": {"type": "integer", "description": "Percent"},
-        },
-        "required": ["room", "on"],
-    },
-)
+LIGHT = light(enum=["kitchen", "hall"])
 TIMER = ToolSpec(
     "start_timer",
     "Starts a timer.",

@@ -257,7 +257,7 @@ class Line:
         while not self._ending:
             try:
                 self.tick()
-            except Exception:  # a full disk, a folder that was removed, a defect of ours: the line must go on
+            except Exception:  # a full disk, a removed folder, a defect of ours: tried again at the next tick
                 log.exception("The job line could not be moved along.")
             self._wake.wait(TICK)
             self._wake.clear()
